@@ -1,0 +1,28 @@
+"""Floor 2: what a network's representation looks like, in numbers. Arrays in, arrays out; nothing here draws.
+
+Arguments may be NumPy arrays or tensors on any device. scikit-learn and umap-learn load when first needed.
+"""
+
+from dcd_utils.analysis.correlation import class_correlation, confusion, correlation_difference, logit_difference
+from dcd_utils.analysis.embeddings import Embedding, aligned_umap, tsne, umap
+from dcd_utils.analysis.features import Extracted, class_means, extract
+from dcd_utils.analysis.similarity import knn_accuracy, linear_cka, neighbour_overlap, silhouette, trustworthiness
+
+__all__ = [
+    "Embedding",
+    "Extracted",
+    "aligned_umap",
+    "class_correlation",
+    "class_means",
+    "confusion",
+    "correlation_difference",
+    "extract",
+    "knn_accuracy",
+    "linear_cka",
+    "logit_difference",
+    "neighbour_overlap",
+    "silhouette",
+    "trustworthiness",
+    "tsne",
+    "umap",
+]

@@ -1,0 +1,70 @@
+"""Turns what callers pass into clean arrays, or says what is wrong with it."""
+
+from __future__ import annotations
+
+import numpy as np
+
+
+def matrix(values, name: str) -> np.ndarray:
+    """`values` as a finite float array [N, D] (float64 stays, everything else becomes float32)."""
+    values = _array(values)
+    if values.ndim != 2 or 0 in values.shape:
+        raise ValueError(f"{name}: got shape {values.shape}, expected [N, D] with at least one row and one column")
+    if values.dtype.kind not in "fiub":
+        raise ValueError(f"{name}: got {values.dtype}, expected numbers")
+    if values.dtype != np.float64:
+        values = values.astype(np.float32, copy=False)
+    finite = np.isfinite(values).all(axis=1)
+    if not finite.all():
+        raise ValueError(
+            f"{name}: {int((~finite).sum())} of {len(values)} rows hold NaN or infinity (the first is row "
+            f"{int(np.argmin(finite))}): look for a training that diverged"
+        )
+    return values
+
+
+def labels(values, count: int, name: str = "labels") -> np.ndarray:
+    """`values` as integers [count]."""
+    values = _array(values)
+    if values.shape != (count,):
+        raise ValueError(f"{name}: got shape {values.shape}, expected [{count}], one for each image")
+    if values.dtype.kind not in "iu":
+        raise ValueError(f"{name}: got {values.dtype}, expected integer class numbers")
+    return values.astype(np.int64, copy=False)
+
+
+def class_labels(values, count: int, num_classes: int) -> np.ndarray:
+    """Integers [count] in [0, num_classes) that name every class at least once."""
+    values = labels(values, count)
+    if values.min() < 0 or values.max() >= num_classes:
+        raise ValueError(
+            f"labels run from {values.min()} to {values.max()}, but there are {num_classes} classes: "
+            f"expected 0 to {num_classes - 1}"
+        )
+    empty = np.flatnonzero(np.bincount(values, minlength=num_classes) == 0)
+    if len(empty):
+        shown = ", ".join(map(str, empty[:10])) + (", ..." if len(empty) > 10 else "")
+        raise ValueError(f"{len(empty)} of {num_classes} classes have no image here ({shown}): pass images of every class")
+    return values
+
+
+def same_images(x: np.ndarray, y: np.ndarray, x_name: str, y_name: str) -> None:
+    """Both must have a row for each image, in one order."""
+    if len(x) != len(y):
+        raise ValueError(
+            f"{x_name} has {len(x)} rows and {y_name} has {len(y)}: row i of both must come from the same image"
+        )
+
+
+def neighbours(k: int, count: int, name: str = "k") -> int:
+    """A number of neighbours that `count` candidates can supply."""
+    if k < 1 or k > count:
+        raise ValueError(f"{name}={k} neighbours were asked for, but there are {count} candidates: choose 1 to {count}")
+    return int(k)
+
+
+def _array(values) -> np.ndarray:
+    if hasattr(values, "detach"):
+        values = values.detach().cpu()
+        values = (values.float() if values.is_floating_point() and values.itemsize < 4 else values).numpy()
+    return np.asarray(values)

@@ -1,0 +1,89 @@
+"""How a network relates classes to each other."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from dcd_utils.analysis import checks
+from dcd_utils.analysis.features import class_means
+
+
+def class_correlation(logits) -> np.ndarray:
+    """Pearson correlation between the logits of every two classes over all images: logits [N, C] -> [C, C].
+
+    High where the network raises and lowers two classes together: what it holds to be alike.
+
+    Raises:
+        ValueError: bad shape, NaN, fewer than two images, or a class whose logit never changes (its correlation is undefined).
+    """
+    logits = checks.matrix(logits, "logits")
+    if len(logits) < 2:
+        raise ValueError("one image was given: a correlation needs at least two")
+    constant = np.flatnonzero(np.ptp(logits, axis=0) == 0)
+    if len(constant):
+        raise ValueError(
+            f"the logit of class {constant[0]} is the same for every image ({len(constant)} such classes): its correlation "
+            "is undefined; has the network been trained?"
+        )
+    return np.corrcoef(logits, rowvar=False, dtype=np.float64).reshape(logits.shape[1], -1)
+
+
+def correlation_difference(student_correlation, teacher_correlation) -> np.ndarray:
+    """Student minus teacher, [C, C]: positive where the student ties two classes more closely than the teacher does.
+
+    Raises:
+        ValueError: the matrices are not both [C, C].
+    """
+    student = checks.matrix(student_correlation, "student correlation")
+    teacher = checks.matrix(teacher_correlation, "teacher correlation")
+    if student.shape != teacher.shape or student.shape[0] != student.shape[1]:
+        raise ValueError(f"student {student.shape} and teacher {teacher.shape}: expected two matrices [C, C] of the same classes")
+    return student - teacher
+
+
+def logit_difference(student_logits, teacher_logits, labels, standardise: bool = False) -> np.ndarray:
+    """Absolute difference of class-mean logits, diagonal set to zero: row = true class, column = logit, [C, C].
+
+    This is what the figures called "correlation matrix" in the released code of arXiv:2407.11802 show. It is no
+    correlation: it compares levels, so a student that only scales the teacher's logits differs from it.
+
+    Args:
+        student_logits, teacher_logits: [N, C], the same images in the same order.
+        labels: true class of each image, [N].
+        standardise: first bring the logits of each image to mean 0 and standard deviation 1 over the classes (as the
+            released code's option does), which removes such scaling.
+
+    Raises:
+        ValueError: bad shapes, NaN, different images or classes, a class without images, an image of equal logits.
+    """
+    means = []
+    student, teacher = checks.matrix(student_logits, "student logits"), checks.matrix(teacher_logits, "teacher logits")
+    checks.same_images(student, teacher, "student logits", "teacher logits")
+    if student.shape[1] != teacher.shape[1]:
+        raise ValueError(f"the student has {student.shape[1]} classes, the teacher {teacher.shape[1]}: they must be the same")
+    for name, logits in (("student", student), ("teacher", teacher)):
+        if standardise:
+            spread = logits.std(axis=1, ddof=1, keepdims=True, dtype=np.float64) if logits.shape[1] > 1 else np.zeros((1, 1))
+            if not spread.all():
+                raise ValueError(f"the {name}'s logits of an image are all equal: they cannot be standardised")
+            logits = (logits - logits.mean(axis=1, keepdims=True, dtype=np.float64)) / spread
+        means.append(class_means(logits, labels, logits.shape[1]))
+    difference = np.abs(means[0] - means[1])
+    np.fill_diagonal(difference, 0.0)
+    return difference
+
+
+def confusion(logits, labels) -> np.ndarray:
+    """Share of each true class (row) that is predicted as each class (column): logits [N, C], labels [N] -> [C, C].
+
+    Rows sum to 1; the diagonal is the accuracy of each class.
+
+    Raises:
+        ValueError: bad shapes, NaN, a label out of range, a class without images.
+    """
+    from sklearn.metrics import confusion_matrix
+
+    logits = checks.matrix(logits, "logits")
+    classes = logits.shape[1]
+    labels = checks.class_labels(labels, len(logits), classes)
+    return confusion_matrix(labels, logits.argmax(axis=1), labels=np.arange(classes), normalize="true")

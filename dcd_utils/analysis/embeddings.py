@@ -1,0 +1,185 @@
+"""Maps of a representation in two dimensions: t-SNE (scikit-learn) and UMAP (umap-learn), seeded.
+
+Neither preserves distances between far-apart groups, sizes of groups or densities: read who is whose neighbour, and
+put a number beside it (`trustworthiness`).
+"""
+
+from __future__ import annotations
+
+import warnings
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+
+from dcd_utils.analysis import checks
+
+# How far along the list of networks AlignedUMAP's pull reaches; its cost grows with it.
+WINDOW = 2
+
+
+@dataclass(frozen=True)
+class Embedding:
+    """Attributes:
+    points: float32 [N, 2], row i for image i.
+    method: "t-SNE", "UMAP" or "aligned UMAP".
+    settings: everything needed to draw the same map again.
+    """
+
+    points: np.ndarray
+    method: str
+    settings: dict
+
+    @property
+    def caption(self) -> str:
+        """Method and settings in one line, to be printed under a picture."""
+        return f"{self.method}, " + ", ".join(f"{name} {value}" for name, value in self.settings.items())
+
+
+def tsne(
+    features,
+    seed: int = 0,
+    perplexity: float = 30.0,
+    standardise: bool = False,
+    metric: str = "euclidean",
+    max_iter: int = 1000,
+) -> Embedding:
+    """t-SNE of features [N, D] (van der Maaten and Hinton 2008; Barnes-Hut, started from the principal components).
+
+    Args:
+        perplexity: roughly how many neighbours each image attends to; below N.
+        standardise: first bring each feature to mean 0 and variance 1.
+
+    Raises:
+        ValueError: bad shape, NaN, or a perplexity that is not above 0 and below N.
+    """
+    from sklearn.manifold import TSNE
+
+    features = _prepare(features, "features", standardise)
+    if not 0 < perplexity < len(features):
+        raise ValueError(
+            f"perplexity={perplexity} was given for {len(features)} images: it must be above 0 and below the number of images"
+        )
+    settings = {"perplexity": perplexity, "metric": metric, "init": "pca", "max_iter": max_iter}
+    points = TSNE(2, random_state=seed, learning_rate="auto", **settings).fit_transform(features)
+    return _embedding(points, "t-SNE", settings, features, standardise, seed)
+
+
+def umap(
+    features,
+    seed: int = 0,
+    n_neighbors: int = 15,
+    min_dist: float = 0.1,
+    standardise: bool = False,
+    metric: str = "euclidean",
+) -> Embedding:
+    """UMAP of features [N, D] (McInnes, Healy and Melville 2018, arXiv:1802.03426).
+
+    Args:
+        n_neighbors: neighbours of each image in the graph that is drawn, itself included; small: fine detail, large: the whole.
+        min_dist: how tightly points may be packed.
+        standardise: first bring each feature to mean 0 and variance 1.
+
+    Raises:
+        ValueError: bad shape, NaN, or not 2 <= n_neighbors < N.
+    """
+    from umap import UMAP
+
+    features = _prepare(features, "features", standardise)
+    settings = _umap_settings(n_neighbors, min_dist, metric, len(features))
+    data, options = _distances(features, settings)
+    with _quiet():
+        points = UMAP(random_state=seed, transform_seed=seed, n_jobs=1, **options).fit_transform(data)
+    return _embedding(points, "UMAP", settings, features, standardise, seed)
+
+
+def aligned_umap(
+    features_list,
+    seed: int = 0,
+    n_neighbors: int = 15,
+    min_dist: float = 0.1,
+    standardise: bool = False,
+    metric: str = "euclidean",
+    alignment: float = 0.01,
+) -> list[Embedding]:
+    """UMAP of several networks at once, each image pulled to the same place in all of them (umap-learn's AlignedUMAP).
+
+    Separate maps differ by rotation, reflection and chance; aligned ones can be compared by eye.
+
+    Args:
+        features_list: one [N, D_i] for each network, the same images in the same order; widths may differ.
+        alignment: strength of the pull that holds an image in place from one network to the next.
+
+    Raises:
+        ValueError: fewer than two networks, different numbers of images, bad shape, NaN, or not 2 <= n_neighbors < N.
+    """
+    from umap import AlignedUMAP
+
+    if len(features_list) < 2:
+        raise ValueError(f"{len(features_list)} representation was given: pass at least two to align, or call umap")
+    prepared = [_prepare(features, f"features {i}", standardise) for i, features in enumerate(features_list)]
+    for i, features in enumerate(prepared[1:], start=1):
+        checks.same_images(prepared[0], features, "features 0", f"features {i}")
+    count = len(prepared[0])
+    settings = _umap_settings(n_neighbors, min_dist, metric, count)
+    data, options = zip(*(_distances(features, settings) for features in prepared), strict=True)
+    same_image = [dict(enumerate(range(count))) for _ in pairwise(prepared)]
+    mapper = AlignedUMAP(
+        random_state=seed,
+        transform_seed=seed,
+        alignment_regularisation=alignment,
+        alignment_window_size=WINDOW,
+        **options[0],
+    )
+    with _quiet():
+        maps = mapper.fit_transform(data, relations=same_image)
+    settings["alignment"] = alignment
+    return [
+        _embedding(points, "aligned UMAP", settings, features, standardise, seed)
+        for points, features in zip(maps, prepared, strict=True)
+    ]
+
+
+def _prepare(features, name, standardise):
+    features = checks.matrix(features, name)
+    if not standardise:
+        return features
+    from sklearn.preprocessing import StandardScaler
+
+    return StandardScaler().fit_transform(features)
+
+
+def _distances(features, settings):
+    """What to hand to umap-learn, and with which settings: distances where they fit in little memory.
+
+    Below 4,096 images umap-learn computes all distances one Python call at a time; scikit-learn takes a hundredth of the time.
+    """
+    if len(features) >= 4096:
+        return features, settings
+    from sklearn.metrics import pairwise_distances
+
+    return pairwise_distances(features, metric=settings["metric"]), {**settings, "metric": "precomputed"}
+
+
+@contextmanager
+def _quiet():
+    """Silence two remarks of umap-learn that tell a reader nothing: that a seed means one thread, and that a map made
+    from distances cannot be inverted."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="n_jobs value", category=UserWarning)
+        warnings.filterwarnings("ignore", message="using precomputed metric", category=UserWarning)
+        yield
+
+
+def _umap_settings(n_neighbors, min_dist, metric, count):
+    if not 2 <= n_neighbors < count:
+        raise ValueError(f"n_neighbors={n_neighbors} was given for {count} images: it must be 2 to {count - 1}")
+    return {"n_neighbors": int(n_neighbors), "min_dist": min_dist, "metric": metric}
+
+
+def _embedding(points, method, settings, features, standardise, seed):
+    if not np.isfinite(points).all():
+        raise ValueError(f"{method} lost {int(np.isnan(points).any(axis=1).sum())} images: raise n_neighbors")
+    facts = {**settings, "standardised": bool(standardise), "images": len(features), "width": features.shape[1], "seed": seed}
+    return Embedding(np.ascontiguousarray(points, dtype=np.float32), method, facts)

@@ -1,0 +1,80 @@
+"""What a trained network says about each image."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import nn
+
+from dcd_utils.analysis import checks
+
+
+class Extracted(NamedTuple):
+    """One row an image, in the order of the image set.
+
+    Attributes:
+        pooled: float32 [N, d], penultimate features.
+        logits: float32 [N, C].
+        labels: int64 [N].
+    """
+
+    pooled: np.ndarray
+    logits: np.ndarray
+    labels: np.ndarray
+
+
+@torch.no_grad()
+def extract(model: nn.Module, image_set, batch_size: int = 500) -> Extracted:
+    """Penultimate features and logits of every image, in eval mode, without augmentation.
+
+    Args:
+        model: any network whose `features(images)` has `pooled` [B, d] and `logits` [B, C]. Every part of it is back
+            in its former mode afterwards.
+        image_set: an ImageSet, or anything with a length, `labels` and `batch(indices)`.
+        batch_size: images in one pass; it changes speed and memory, and results only by rounding.
+
+    Raises:
+        ValueError: no images, an impossible batch size, or features that are not finite.
+        TypeError: the network has no `features` method.
+    """
+    if len(image_set) == 0:
+        raise ValueError("the image set is empty: there is nothing to extract")
+    if batch_size < 1:
+        raise ValueError(f"batch_size={batch_size} was given: pass at least 1")
+    if not callable(getattr(model, "features", None)):
+        raise TypeError(f"{type(model).__name__} has no features(images) method: take a network from models.create")
+
+    labels = torch.as_tensor(image_set.labels)
+    device = next((parameter.device for parameter in model.parameters()), labels.device)
+    # Part by part, because a caller may keep some batch norms in eval mode on purpose.
+    modes = {module: module.training for module in model.modules()}
+    pooled, logits = [], []
+    model.eval()
+    try:
+        for indices in torch.arange(len(image_set), device=labels.device).split(batch_size):
+            found = model.features(image_set.batch(indices).to(device))
+            pooled.append(found.pooled.float().cpu())
+            logits.append(found.logits.float().cpu())
+    finally:
+        for module, training in modes.items():
+            module.training = training
+    return Extracted(
+        checks.matrix(torch.cat(pooled), "pooled features"),
+        checks.matrix(torch.cat(logits), "logits"),
+        labels.cpu().numpy().astype(np.int64),
+    )
+
+
+def class_means(values, labels, num_classes: int) -> np.ndarray:
+    """Mean row of each class: values [N, D], labels [N] -> [num_classes, D].
+
+    Raises:
+        ValueError: bad shapes, values that are not finite, a label out of range, a class without images.
+    """
+    values = checks.matrix(values, "values")
+    labels = checks.class_labels(labels, len(values), num_classes)
+    sums = np.zeros((num_classes, values.shape[1]))
+    np.add.at(sums, labels, values)
+    return sums / np.bincount(labels)[:, None]

@@ -1,0 +1,85 @@
+"""CIFAR-100 (Krizhevsky, 2009): 50,000 training and 10,000 test images of 32x32, 100 classes in 20 superclasses."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from torchvision import datasets
+
+from dcd_utils.data.image_set import ImageSet
+
+MEAN, STD = (0.5071, 0.4867, 0.4408), (0.2675, 0.2565, 0.2761)
+
+SUPERCLASSES = {
+    "aquatic mammals": "beaver dolphin otter seal whale",
+    "fish": "aquarium_fish flatfish ray shark trout",
+    "flowers": "orchid poppy rose sunflower tulip",
+    "food containers": "bottle bowl can cup plate",
+    "fruit and vegetables": "apple mushroom orange pear sweet_pepper",
+    "household electrical devices": "clock keyboard lamp telephone television",
+    "household furniture": "bed chair couch table wardrobe",
+    "insects": "bee beetle butterfly caterpillar cockroach",
+    "large carnivores": "bear leopard lion tiger wolf",
+    "large man-made outdoor things": "bridge castle house road skyscraper",
+    "large natural outdoor scenes": "cloud forest mountain plain sea",
+    "large omnivores and herbivores": "camel cattle chimpanzee elephant kangaroo",
+    "medium-sized mammals": "fox porcupine possum raccoon skunk",
+    "non-insect invertebrates": "crab lobster snail spider worm",
+    "people": "baby boy girl man woman",
+    "reptiles": "crocodile dinosaur lizard snake turtle",
+    "small mammals": "hamster mouse rabbit shrew squirrel",
+    "trees": "maple_tree oak_tree palm_tree pine_tree willow_tree",
+    "vehicles 1": "bicycle bus motorcycle pickup_truck train",
+    "vehicles 2": "lawn_mower rocket streetcar tank tractor",
+}
+_SUPERCLASS_OF = {name: index for index, names in enumerate(SUPERCLASSES.values()) for name in names.split()}
+
+
+def superclasses_of(classes) -> tuple[tuple[int, ...], tuple[str, ...]] | tuple[None, None]:
+    """(superclass index per class, superclass names) where `classes` are CIFAR-100's, in any order; else (None, None)."""
+    if set(classes) != set(_SUPERCLASS_OF):
+        return None, None
+    return tuple(_SUPERCLASS_OF[name] for name in classes), tuple(SUPERCLASSES)
+
+
+def load(root: Path, download: bool = True, url: str | None = None) -> tuple[ImageSet, ImageSet]:
+    """(train, test) on the CPU. The archive is downloaded into `root` if it is not there; its checksum must hold.
+
+    Args:
+        url: another place to download the same archive from.
+
+    Raises:
+        RuntimeError: the files are absent or damaged and could not be downloaded; says what to do.
+    """
+    kind = datasets.CIFAR100
+    source = type("CIFAR100", (kind,), {"url": url or kind.url})
+    root = Path(root)
+    try:
+        if download:
+            root.mkdir(parents=True, exist_ok=True)
+        parts = [source(root, train=train, download=download) for train in (True, False)]
+    except (OSError, EOFError, RuntimeError) as error:
+        raise RuntimeError(
+            f'CIFAR-100 is not complete in "{root}" ({_first_line(error)}). Load with download=True on a machine with a network, '
+            f"pass url= of a mirror, put {kind.filename} (md5 {kind.tgz_md5}) there by hand, "
+            'or use images of your own through load("folder", root=...)'
+        ) from error
+    return tuple(_image_set(part) for part in parts)
+
+
+def _image_set(part: datasets.CIFAR100) -> ImageSet:
+    superclasses, superclass_names = superclasses_of(part.classes)
+    return ImageSet(
+        images=torch.from_numpy(part.data).permute(0, 3, 1, 2).contiguous(),
+        labels=torch.tensor(part.targets),
+        classes=tuple(part.classes),
+        mean=MEAN,
+        std=STD,
+        superclasses=superclasses,
+        superclass_names=superclass_names,
+    )
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]

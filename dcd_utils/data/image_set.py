@@ -1,0 +1,94 @@
+"""A set of labelled images as tensors in memory."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+
+import torch
+from torch import Tensor
+
+from dcd_utils import runtime
+from dcd_utils.data import views as view_scheme
+
+
+@dataclass(frozen=True, eq=False)
+class ImageSet:
+    """Labelled images on one device.
+
+    Attributes:
+        images: uint8 [N, 3, H, W].
+        labels: int64 [N].
+        classes: a name for each class.
+        superclasses: for each class the index of its superclass, or None.
+        superclass_names: a name for each superclass, or None.
+        mean, std: per channel, of pixel values in [0, 1], used by `normalize`.
+    """
+
+    images: Tensor
+    labels: Tensor
+    classes: tuple[str, ...]
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+    superclasses: tuple[int, ...] | None = None
+    superclass_names: tuple[str, ...] | None = None
+    _memo: dict = field(default_factory=dict, repr=False, compare=False)
+
+    def __post_init__(self):
+        if self.images.dtype != torch.uint8 or self.images.ndim != 4 or self.images.shape[1] != 3:
+            raise ValueError(f"images are {self.images.dtype} {tuple(self.images.shape)}: expected uint8 [N, 3, H, W]")
+        if self.labels.dtype != torch.int64 or self.labels.shape != self.images.shape[:1]:
+            raise ValueError(
+                f"labels are {self.labels.dtype} {tuple(self.labels.shape)}: expected int64 [{len(self.images)}], one an image"
+            )
+        if len(self.labels) and not 0 <= int(self.labels.min()) <= int(self.labels.max()) < len(self.classes):
+            raise ValueError(
+                f"labels run from {int(self.labels.min())} to {int(self.labels.max())}, but there are {len(self.classes)} classes"
+            )
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __repr__(self) -> str:
+        side = "x".join(map(str, self.images.shape[2:]))
+        return f"ImageSet({len(self):,} images of {side}, {self.num_classes} classes, on {self.device})"
+
+    @property
+    def num_classes(self) -> int:
+        return len(self.classes)
+
+    @property
+    def device(self) -> torch.device:
+        return self.images.device
+
+    def to(self, device: torch.device | str) -> ImageSet:
+        """The same set on another device."""
+        if torch.device(device) == self.device:
+            return self
+        return replace(self, images=self.images.to(device), labels=self.labels.to(device))
+
+    def subset(self, indices) -> ImageSet:
+        """The images at `indices` (integers or a boolean mask), classes unchanged."""
+        indices = torch.as_tensor(indices, device=self.device)
+        if indices.dtype != torch.bool:
+            indices = indices.long()  # an empty list arrives as floats
+        return replace(self, images=self.images[indices], labels=self.labels[indices], _memo={})
+
+    def digest(self) -> str:
+        """SHA-256 of images, labels and normalisation; equal digests mean equal data."""
+        if "digest" not in self._memo:
+            tensors = {"images": self.images, "labels": self.labels, "mean_std": torch.tensor([self.mean, self.std])}
+            self._memo["digest"] = runtime.digest(tensors)
+        return self._memo["digest"]
+
+    def normalize(self, images: Tensor) -> Tensor:
+        """uint8 [B, 3, H, W] -> float32 (pixel / 255 - mean) / std, channels-last in memory."""
+        mean, std = (torch.tensor(values, device=images.device).view(3, 1, 1) for values in (self.mean, self.std))
+        floats = images.to(torch.float32, memory_format=torch.channels_last)
+        return floats.mul_(1 / (255 * std)).sub_(mean / std)
+
+    def batch(self, indices: Tensor, views: Tensor | None = None) -> Tensor:
+        """Normalised images [B, 3, H, W] at `indices`, each in its view (None: as it is)."""
+        images = self.images[indices]
+        if views is not None:
+            images = view_scheme.augment(images, views)
+        return self.normalize(images)

@@ -1,0 +1,156 @@
+"""Sliders over the DCD loss of a small batch: what the scale, the bias and alpha do to every number of it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import ipywidgets as widgets
+import numpy as np
+from matplotlib import colormaps
+
+MAX_SCALE = 10.0
+# the batch of four of notebook 02: rows are students, columns teachers; the truck's student prefers the car's teacher
+COSINES = ((0.96, 0.60, 0.28, 0.80), (0.28, 0.80, -0.96, -0.60), (-0.28, -0.80, 0.96, 0.60), (0.00, -0.60, 1.00, 0.80))
+NAMES = ("cat", "dog", "car", "truck")
+
+
+class LossParts(NamedTuple):
+    """Everything the loss computes on its way: the scale, [B, B] matrices, and scalars."""
+
+    scale: float
+    scores: np.ndarray
+    p: np.ndarray
+    q: np.ndarray
+    gradient: np.ndarray
+    contrast: float
+    consistency: float
+    total: float
+    log_scale_gradient: float
+
+
+def loss_parts(cosines: Any, exp_t: float = math.e, bias: float = 0.0, alpha: float = 0.5) -> LossParts:
+    """The DCD loss of a cosine matrix [B, B], with the gradient of its total on the scores and on t (float64).
+
+    Gradient by hand, as notebook 02 derives it, so that a slider's move costs microseconds instead of a backward pass.
+    """
+    cosines = np.asarray(cosines, dtype=float)
+    size = len(cosines)
+    scale = min(exp_t, MAX_SCALE)
+    scores = scale * cosines + bias
+    log_p = scores - np.logaddexp.reduce(scores, axis=1, keepdims=True)
+    log_q = scores.T - np.logaddexp.reduce(scores.T, axis=1, keepdims=True)
+    p, q, ratio = np.exp(log_p), np.exp(log_q), log_q - log_p
+    divergence = (q * ratio).sum(axis=1, keepdims=True)
+    gradient = (p - np.eye(size) + alpha * (p - q + (q * (ratio - divergence)).T)) / size
+    contrast, consistency = -log_p.diagonal().mean(), divergence.mean()
+    slope = scale * (gradient * cosines).sum() if exp_t <= MAX_SCALE else 0.0
+    return LossParts(scale, scores, p, q, gradient, contrast, consistency, contrast + alpha * consistency, slope)
+
+
+class LossExplorer(widgets.VBox):
+    """Sliders `exp_t`, `bias` and `alpha`; `picture` shows the matrices and terms, `sentence` says what changed."""
+
+    def __init__(self, cosines: Any, names: Sequence[str]):
+        self.cosines, self.names = np.asarray(cosines, dtype=float), list(names)
+        wide = widgets.Layout(width="30em")
+        self.exp_t = widgets.FloatLogSlider(
+            value=math.e, base=math.e, min=-2, max=3, step=0.05, readout_format=".2f", description="exp(t)", layout=wide
+        )
+        self.bias = widgets.FloatSlider(value=0.0, min=-10, max=10, step=0.5, description="bias b", layout=wide)
+        self.alpha = widgets.FloatSlider(value=0.5, min=0, max=2, step=0.05, description="alpha", layout=wide)
+        self.picture, self.sentence = widgets.HTML(), widgets.HTML()
+        self.parts = loss_parts(self.cosines, **self._settings())
+        self._moving, self._before, self._last = None, None, (self._settings(), self.parts)
+        for name in self._settings():
+            getattr(self, name).observe(lambda change, name=name: self._moved(name), names="value")
+        self.picture.value = _picture(self.parts, self.names)
+        self.sentence.value = "Move a slider: this line says what changed."
+        super().__init__([self.exp_t, self.bias, self.alpha, self.sentence, self.picture])
+
+    def _settings(self) -> dict[str, float]:
+        return {"exp_t": self.exp_t.value, "bias": self.bias.value, "alpha": self.alpha.value}
+
+    def _moved(self, name: str) -> None:
+        if name != self._moving:
+            # compare with the state in which this slider was taken up, not with the last of its many small steps
+            self._moving, self._before = name, self._last
+        self.parts = loss_parts(self.cosines, **self._settings())
+        self._last = (self._settings(), self.parts)
+        self.picture.value = _picture(self.parts, self.names)
+        self.sentence.value = _sentence(name, self._before, self._last)
+
+
+def loss_explorer(cosines: Any = COSINES, names: Sequence[str] = NAMES) -> LossExplorer:
+    """Sliders over the loss of a small batch; the last line of a notebook cell shows them.
+
+    Args:
+        cosines: [B, B] between students (rows) and teachers (columns).
+        names: the B images.
+    """
+    if np.ndim(cosines) != 2 or np.shape(cosines) != (len(names), len(names)) or len(names) < 2:
+        raise ValueError(
+            f"cosines are {np.shape(cosines)} for {len(names)} names: pass [B, B] and B names, B from 2 up"
+        )
+    return LossExplorer(cosines, names)
+
+
+def _sentence(name: str, before: tuple[dict, LossParts], now: tuple[dict, LossParts]) -> str:
+    (old, was), (new, are) = before, now
+    label = "exp(t)" if name == "exp_t" else name
+    move = f"<b>{label} {old[name]:.2f} &rarr; {new[name]:.2f}:</b> "
+    if name == "bias":
+        gap = max(np.abs(are.p - was.p).max(), np.abs(are.q - was.q).max(), abs(are.total - was.total))
+        return move + (
+            f"every score moved by {new['bias'] - old['bias']:+.2f}; p, q, the gradient and the total did not "
+            f"(largest change {gap:.0e}, rounding)."
+        )
+    total = f"total {was.total:.3f} &rarr; {are.total:.3f}"
+    if name == "alpha":
+        return move + f"s, p and q stay; consistency {are.consistency:.3f} counts {new['alpha']:.2f} times, {total}."
+    contrast = f"contrast {was.contrast:.3f} &rarr; {are.contrast:.3f}"
+    consistency = f"consistency {was.consistency:.3f} &rarr; {are.consistency:.3f}"
+    cap = f" The cap holds the scale at {MAX_SCALE:g}, and t has no gradient." if new["exp_t"] > MAX_SCALE else ""
+    return move + f"{contrast}, {consistency}, {total}.{cap}"
+
+
+def _picture(parts: LossParts, names: Sequence[str]) -> str:
+    """The matrices as tables and the terms as bars, in HTML: sharp, quick, and readable by a screen reader."""
+    tables = [
+        _table("scores s", parts.scores, names, "student", "teacher"),
+        _table("row softmax p", parts.p, names, "student", "teacher", high=1.0),
+        _table("column softmax q", parts.q, names, "teacher", "student", high=1.0),
+        _table("gradient on s", parts.gradient, names, "student", "teacher"),
+    ]
+    rows = "".join(
+        f"<tr><td>{name}</td><td style='text-align:right'>{value:.3f}</td><td style='width:9em'>"
+        f"<div style='background:#0173b2;height:0.9em;width:{100 * min(value / 4, 1):.1f}%'></div></td></tr>"
+        for name, value in (("contrast", parts.contrast), ("consistency", parts.consistency), ("total", parts.total))
+    )
+    rows += f"<tr><td>scale</td><td style='text-align:right'>{parts.scale:.3f}</td></tr>"
+    rows += f"<tr><td>gradient on t</td><td style='text-align:right'>{parts.log_scale_gradient + 0.0:.3f}</td></tr>"
+    terms = f"<table style='line-height:1.5'><caption style='caption-side:top'><b>terms</b></caption>{rows}</table>"
+    return f"<div style='display:flex;flex-wrap:wrap;gap:1.5em'>{''.join(tables)}{terms}</div>"
+
+
+def _table(title: str, values: np.ndarray, names: Sequence[str], rows: str, columns: str, high: float = 0.0) -> str:
+    """A table coloured from 0 to `high`, or, if that is 0, symmetrically about 0."""
+    signed = not high
+    high = high or max(float(np.abs(values).max()), 1e-12)
+    colours = colormaps["RdBu_r" if signed else "Blues"]((values / high + signed) / (1 + signed))
+    dark = colours[..., :3] @ (0.3, 0.6, 0.1) < 0.55
+    head = "".join(f"<th>{name}</th>" for name in names)
+    body = ""
+    for i, name in enumerate(names):
+        cells = "".join(
+            f"<td style='background:rgb({','.join(str(round(255 * c)) for c in colours[i, j, :3])});"
+            f"color:{'white' if dark[i, j] else 'black'};text-align:center;width:3.6em;height:2.2em'>"
+            f"{values[i, j]:.2f}</td>"
+            for j in range(len(names))
+        )
+        body += f"<tr><th>{name}</th>{cells}</tr>"
+    return (
+        f"<table><caption style='caption-side:top'><b>{title}</b><br>rows: {rows} of, columns: {columns} of</caption>"
+        f"<tr><th></th>{head}</tr>{body}</table>"
+    )

@@ -1,0 +1,119 @@
+"""Discriminative and consistent distillation: the loss of arXiv:2407.11802, written once."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+def dcd_terms(student_embeddings: Tensor, teacher_embeddings: Tensor, scale: Tensor | float, bias: Tensor | float):
+    """The contrastive and the consistency term of a batch (arXiv:2407.11802, section 3).
+
+    Scores s_ij = scale * <z_S,i , z_T,j> + bias. With p_i = softmax over row i (student i against all teachers) and
+    q_i = softmax over column i (teacher i against all students):
+    contrast = -mean_i log p_ii, consistency = mean_i KL(q_i || p_i). Gradient flows through p and through q.
+
+    Args:
+        student_embeddings: [B, D], rows of unit length.
+        teacher_embeddings: [B, D], rows of unit length, row i from the same image as the student's row i.
+        scale: inverse temperature, a scalar.
+        bias: added to every score, a scalar. Both softmaxes are shift-invariant, so the terms do not depend on it.
+
+    Returns:
+        (contrast, consistency): two scalars, both at least 0.
+
+    Raises:
+        ValueError: shapes differ, are not [B, D], or B < 2 (a batch of one holds nothing to tell apart).
+    """
+    if student_embeddings.ndim != 2 or student_embeddings.shape != teacher_embeddings.shape:
+        raise ValueError(
+            f"student embeddings are {tuple(student_embeddings.shape)}, teacher embeddings {tuple(teacher_embeddings.shape)}: "
+            "both must be [B, D] of the same B and D"
+        )
+    if len(student_embeddings) < 2:
+        raise ValueError(f"a batch of {len(student_embeddings)} was given: DCD contrasts images within a batch, pass at least 2")
+    scores = scale * student_embeddings @ teacher_embeddings.T + bias
+    log_p = F.log_softmax(scores, dim=1)
+    log_q = F.log_softmax(scores.T, dim=1)
+    contrast = -log_p.diagonal().mean()
+    consistency = (log_q.exp() * (log_q - log_p)).sum(dim=1).mean()
+    return contrast, consistency
+
+
+class DCDLoss(nn.Module):
+    """Discriminative and consistent distillation loss: contrast + alpha * consistency (arXiv:2407.11802, section 3).
+
+    Student and teacher features each pass a trained linear map and are scaled to unit length; `dcd_terms` scores
+    every student against every teacher of the batch. The scale is exp(log_scale), clamped to [0, max_scale]; log_scale
+    starts at 1 and, like the bias and both maps, is trained with the student. All arithmetic is float32 or wider, even under autocast.
+
+    Args:
+        student_dim, teacher_dim: widths of the penultimate features.
+        embed_dim: width of the common embedding.
+        alpha: weight of the consistency term.
+        max_scale: cap of the scale; above it the scale's gradient is zero.
+
+    Called with student features [B, student_dim] and teacher features [B, teacher_dim] (no gradient reaches the
+    teacher network) it returns a scalar and leaves the detached parts of the last call in `terms`.
+
+    Raises:
+        ValueError: the features' shapes do not fit, the batch sizes differ, B < 2, or a setting is impossible.
+    """
+
+    def __init__(
+        self, student_dim: int, teacher_dim: int, embed_dim: int = 128, alpha: float = 0.5, max_scale: float = 10.0
+    ):
+        super().__init__()
+        if min(student_dim, teacher_dim, embed_dim) < 1 or max_scale <= 0 or alpha < 0:
+            raise ValueError(
+                f"got student_dim={student_dim}, teacher_dim={teacher_dim}, embed_dim={embed_dim}, alpha={alpha}, "
+                f"max_scale={max_scale}: widths must be at least 1, max_scale above 0, alpha not negative"
+            )
+        self.embed_student = nn.Linear(student_dim, embed_dim)
+        self.embed_teacher = nn.Linear(teacher_dim, embed_dim)
+        self.log_scale = nn.Parameter(torch.tensor(1.0))
+        self.bias = nn.Parameter(torch.tensor(0.0))
+        self.alpha = alpha
+        self.max_scale = max_scale
+        self.terms: dict[str, Tensor] = {}
+
+    @property
+    def scale(self) -> Tensor:
+        """The inverse temperature in use: clamp(exp(log_scale), 0, max_scale), a scalar."""
+        return self.log_scale.exp().clamp(0.0, self.max_scale)
+
+    def embed(self, student_features: Tensor, teacher_features: Tensor) -> tuple[Tensor, Tensor]:
+        """Both batches on the common unit sphere: ([B, embed_dim], [B, embed_dim])."""
+        for name, features, layer in (
+            ("student", student_features, self.embed_student),
+            ("teacher", teacher_features, self.embed_teacher),
+        ):
+            if features.ndim != 2 or features.shape[1] != layer.in_features:
+                raise ValueError(
+                    f"{name} features are {tuple(features.shape)}, expected [B, {layer.in_features}]: "
+                    f"pass pooled features, or build DCDLoss with {name}_dim={features.shape[-1] if features.ndim else 0}"
+                )
+        if len(student_features) != len(teacher_features):
+            raise ValueError(
+                f"{len(student_features)} student rows and {len(teacher_features)} teacher rows were given: "
+                "row i of both must come from the same image"
+            )
+        dtype = self.embed_student.weight.dtype
+        with torch.autocast(student_features.device.type, enabled=False):
+            student = F.normalize(self.embed_student(student_features.to(dtype)), dim=1)
+            teacher = F.normalize(self.embed_teacher(teacher_features.detach().to(dtype)), dim=1)
+        return student, teacher
+
+    def forward(self, student_features: Tensor, teacher_features: Tensor) -> Tensor:
+        student, teacher = self.embed(student_features, teacher_features)
+        scale = self.scale
+        with torch.autocast(student.device.type, enabled=False):
+            contrast, consistency = dcd_terms(student, teacher, scale, self.bias)
+            self.terms = {
+                "contrast": contrast.detach(),
+                "consistency": consistency.detach(),
+                "scale": scale.detach(),
+                "bias": self.bias.detach().clone(),
+            }
+            return contrast + self.alpha * consistency

@@ -1,0 +1,38 @@
+"""Knowledge distillation on softened class probabilities (Hinton, Vinyals and Dean, arXiv:1503.02531)."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+class KDLoss(nn.Module):
+    """T^2 * KL(teacher || student) between class probabilities softened by T, mean over the batch (arXiv:1503.02531, section 2).
+
+    Args:
+        temperature: T, above 0. T^2 keeps the gradient's size comparable with that of the labels' loss.
+
+    Called with student logits [B, C] and teacher logits [B, C] (no gradient reaches the teacher) it returns a scalar.
+
+    Raises:
+        ValueError: T is not above 0, or the logits' shapes differ (teacher and student must share their classes).
+    """
+
+    def __init__(self, temperature: float = 4.0):
+        super().__init__()
+        if not temperature > 0:
+            raise ValueError(f"temperature={temperature} was given: it must be above 0 (4 is usual)")
+        self.temperature = temperature
+
+    def forward(self, student_logits: Tensor, teacher_logits: Tensor) -> Tensor:
+        if student_logits.ndim != 2 or student_logits.shape != teacher_logits.shape:
+            raise ValueError(
+                f"student logits are {tuple(student_logits.shape)}, teacher logits {tuple(teacher_logits.shape)}: "
+                "both must be [B, C] over the same C classes"
+            )
+        with torch.autocast(student_logits.device.type, enabled=False):
+            wide = torch.promote_types(student_logits.dtype, torch.float32)
+            log_student = F.log_softmax(student_logits.to(wide) / self.temperature, dim=1)
+            log_teacher = F.log_softmax(teacher_logits.detach().to(wide) / self.temperature, dim=1)
+            return self.temperature**2 * F.kl_div(log_student, log_teacher, reduction="batchmean", log_target=True)

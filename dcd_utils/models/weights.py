@@ -1,0 +1,79 @@
+"""Reading and writing weights without ever running code from a file."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+
+def save_weights(model: nn.Module, path: str | os.PathLike) -> None:
+    """Write the state dict as safetensors; the file is whole or absent."""
+    from safetensors.torch import save
+
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        partial.write_bytes(save({name: tensor.contiguous() for name, tensor in model.state_dict().items()}))
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def load_weights(model: nn.Module, path: str | os.PathLike) -> nn.Module:
+    """Load weights into `model` and return it. No code in the file is ever run.
+
+    Args:
+        path: a safetensors file, a `{"model": state dict}` file as the field shares them, a bare state dict, or a run's folder.
+
+    Raises:
+        FileNotFoundError: nothing lies at `path`.
+        ValueError: the file is damaged, holds more than tensors, or its tensors do not fit the model: the message lists
+            what is missing, unexpected, or of another shape. The model is then unchanged.
+    """
+    path = Path(path)
+    if path.is_dir():
+        path = path / "weights.safetensors"
+    if not path.is_file():
+        raise FileNotFoundError(f'no weights at "{path}": pass a file (.safetensors, .pth) or the folder of a finished run')
+    state = _read(path)
+    own = model.state_dict()
+    missing = [name for name in own if name not in state]
+    unexpected = [name for name in state if name not in own]
+    reshaped = [
+        f"{name} {tuple(state[name].shape)} instead of {tuple(own[name].shape)}"
+        for name in own
+        if name in state and state[name].shape != own[name].shape
+    ]
+    found = {"missing": missing, "unexpected": unexpected, "of another shape": reshaped}
+    if any(found.values()):
+        parts = "; ".join(f"{len(names)} {what}: {_shorten(names)}" for what, names in found.items() if names)
+        raise ValueError(f'"{path}" does not fit this {type(model).__name__}: {parts}. Check the architecture and num_classes')
+    model.load_state_dict(state)
+    return model
+
+
+def _read(path: Path) -> Mapping[str, Tensor]:
+    try:
+        if path.suffix == ".safetensors":
+            from safetensors.torch import load_file
+
+            return load_file(path)
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # each reader has its own exceptions for a damaged file
+        raise ValueError(
+            f'"{path}" cannot be read as weights (truncated, not a weights file, or a pickle that carries more than tensors): '
+            f"{str(error).splitlines()[0] if str(error) else type(error).__name__}"
+        ) from error
+    state = state.get("model", state) if isinstance(state, Mapping) else state
+    if not isinstance(state, Mapping) or not all(isinstance(value, Tensor) for value in state.values()):
+        raise ValueError(f'"{path}" holds no state dict: expected tensors by name, or {{"model": tensors by name}}')
+    return state
+
+
+def _shorten(names: list[str], limit: int = 5) -> str:
+    return ", ".join(names[:limit]) + (f", and {len(names) - limit} more" if len(names) > limit else "")

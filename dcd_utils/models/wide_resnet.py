@@ -1,0 +1,75 @@
+"""Wide residual networks (Zagoruyko and Komodakis, arXiv:1605.07146), with the tensor names of the shared checkpoints."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from dcd_utils.models.network import Features, Network, check_images
+
+CONFIGS = {f"wrn_{depth}_{widen}": (depth, widen) for depth in (16, 40) for widen in (1, 2)}
+
+
+class PreActivationBlock(nn.Module):
+    """Batch norm and ReLU before each of two 3x3 convolutions; where the shape changes, both branches share the first activation."""
+
+    def __init__(self, channels_in: int, channels: int, stride: int):
+        super().__init__()
+        self.bn1 = nn.BatchNorm2d(channels_in)
+        self.conv1 = nn.Conv2d(channels_in, channels, 3, stride, padding=1, bias=False)
+        self.bn2 = nn.BatchNorm2d(channels)
+        self.conv2 = nn.Conv2d(channels, channels, 3, padding=1, bias=False)
+        # the shared checkpoints spell it so
+        self.convShortcut = nn.Conv2d(channels_in, channels, 1, stride, bias=False) if channels_in != channels else None
+        self.relu = nn.ReLU(inplace=True)
+
+    def forward(self, x: Tensor) -> Tensor:
+        activated = self.relu(self.bn1(x))
+        shortcut = x if self.convShortcut is None else self.convShortcut(activated)
+        return shortcut + self.conv2(self.relu(self.bn2(self.conv1(activated))))
+
+
+class Stage(nn.Module):
+    def __init__(self, blocks: int, channels_in: int, channels: int, stride: int):
+        super().__init__()
+        rest = [PreActivationBlock(channels, channels, 1) for _ in range(blocks - 1)]
+        self.layer = nn.Sequential(PreActivationBlock(channels_in, channels, stride), *rest)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.layer(x)
+
+
+class WideResNet(Network):
+    """A stem, three stages of (depth - 4) / 6 pre-activation blocks each, a last batch norm, and a linear classifier.
+
+    Args:
+        depth: 6n + 4.
+        widen: factor on the channels 16, 32, 64 of the stages.
+        num_classes: number of outputs.
+    """
+
+    def __init__(self, depth: int, widen: int, num_classes: int):
+        super().__init__()
+        blocks = (depth - 4) // 6
+        self.conv1 = nn.Conv2d(3, 16, 3, padding=1, bias=False)
+        self.block1 = Stage(blocks, 16, 16 * widen, stride=1)
+        self.block2 = Stage(blocks, 16 * widen, 32 * widen, stride=2)
+        self.block3 = Stage(blocks, 32 * widen, 64 * widen, stride=2)
+        self.bn1 = nn.BatchNorm2d(64 * widen)
+        self.relu = nn.ReLU(inplace=True)
+        self.fc = nn.Linear(64 * widen, num_classes)
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d):
+                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+        nn.init.zeros_(self.fc.bias)
+
+    def features(self, images: Tensor) -> Features:
+        check_images(images)
+        maps = [self.conv1(images)]
+        for stage in (self.block1, self.block2, self.block3):
+            maps.append(stage(maps[-1]))
+        pooled = self.relu(self.bn1(maps[-1])).mean((2, 3))
+        return Features(maps, pooled, self.fc(pooled))
+
+
+def build(name: str, num_classes: int) -> WideResNet:
+    return WideResNet(*CONFIGS[name], num_classes)

@@ -1,0 +1,231 @@
+"""Floor 4: runs notebooks one after the other and keeps what they produced (`python -m dcd_utils.notebooks --help`).
+
+A reader's run writes executed notebooks and HTML to data/tutorial/; --in-place renews the committed ones, normalised so
+that running them on another machine changes results only.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from tqdm import tqdm
+
+from dcd_utils.runtime import data_dir
+
+try:
+    import nbformat
+    from nbclient import NotebookClient
+    from nbclient.exceptions import CellExecutionError
+
+    from dcd_utils.pages import to_html
+except ModuleNotFoundError as missing:
+    raise ModuleNotFoundError(f"running notebooks needs {missing.name}: pip install -e '.[notebooks]'") from missing
+
+CHECKOUT = Path(__file__).resolve().parent.parent
+WIDGET = "application/vnd.jupyter.widget-view+json"
+KEPT_CELL_METADATA = ("tags", "nbgrader", "jupyter", "slideshow")
+
+
+class NotebookFailure(Exception):
+    """A notebook that stopped, or must not be written: the message names the cell and the error's last line."""
+
+
+def execute(path: Path, parameters: dict | None = None, timeout: int | None = None):
+    """Run one notebook from top to bottom in a new kernel of this Python, in the notebook's folder.
+
+    Args:
+        path: the notebook; it is read, never written.
+        parameters: set in a cell of their own behind the one tagged `parameters`, as papermill does it.
+        timeout: most seconds a cell may take; None: as long as it needs.
+
+    Returns:
+        the executed notebook and None, or the notebook up to the cell that failed and a NotebookFailure.
+    """
+    # Without this, a kernel "python3" that the reader once installed for another Python would be preferred.
+    os.environ.setdefault("JUPYTER_PREFER_ENV_PATH", "1")
+    notebook = nbformat.read(path, as_version=4)
+    if parameters:
+        _inject(notebook, parameters)
+    code = [cell for cell in notebook.cells if cell.cell_type == "code"]
+    for cell in code:  # what a failed run never reached must not show the results of an older one
+        cell.outputs, cell.execution_count = [], None
+    number = 0
+    cells = sum(bool(cell.source.strip()) for cell in code)
+    with tqdm(total=cells, desc=path.stem, unit="cell", disable=None, leave=False) as bar:
+
+        def entered(cell_index, **_):
+            nonlocal number
+            number = cell_index + 1
+
+        client = NotebookClient(
+            notebook,
+            kernel_name="python3",
+            timeout=timeout,
+            resources={"metadata": {"path": str(path.resolve().parent)}},
+            on_cell_execute=entered,
+            on_cell_executed=lambda **_: bar.update(),
+            extra_arguments=["--log-level=ERROR"],  # each kernel would warn that it talks over loopback unencrypted
+            record_timing=False,
+            coalesce_streams=True,
+        )
+        try:
+            client.execute()
+        except CellExecutionError as error:
+            value = error.evalue.strip().splitlines()
+            return notebook, NotebookFailure(f"{path.name}, cell {number}: {': '.join([error.ename, *value[-1:]])}")
+        except Exception as error:  # a time-out, or a kernel that died: the other notebooks still have their turn
+            last = [*str(error).strip().splitlines(), ""][0]
+            return notebook, NotebookFailure(f"{path.name}, cell {number}: {type(error).__name__}: {last}")
+    return notebook, None
+
+
+def _inject(notebook, parameters: dict) -> None:
+    at = [i for i, cell in enumerate(notebook.cells) if "parameters" in cell.metadata.get("tags", [])]
+    if not at:
+        names = ", ".join(parameters)
+        raise NotebookFailure(
+            f"no cell is tagged `parameters`, so {names} cannot be set: add the tag, or run it without"
+        )
+    source = "\n".join(f"{name} = {value!r}" for name, value in parameters.items())
+    cell = nbformat.v4.new_code_cell(source, metadata={"tags": ["injected-parameters"]})
+    notebook.cells.insert(at[0] + 1, cell)
+
+
+def replace_widgets(notebook) -> None:
+    """Widgets die with their kernel: a control becomes a sentence that says where it lives, a progress bar goes."""
+    for cell in notebook.cells:
+        if cell.cell_type != "code" or not any(WIDGET in output.get("data", {}) for output in cell.outputs):
+            continue
+        cell.outputs = [output for output in cell.outputs if WIDGET not in output.get("data", {})]
+        if "interactive" in cell.metadata.get("tags", []):
+            note = "The controls of this cell need a running kernel: open the notebook with `make lab`.\n"
+            cell.outputs.append(nbformat.v4.new_output("stream", name="stdout", text=note))
+    notebook.metadata.pop("widgets", None)
+
+
+def normalise(notebook) -> None:
+    """Bring an executed notebook to its committed form.
+
+    No outputs of cells tagged `interactive`, no widgets, no paths of this machine, only metadata that carries meaning.
+
+    Raises:
+        NotebookFailure: a cell holds an error.
+    """
+    notebook.metadata = nbformat.from_dict(
+        {
+            "kernelspec": {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"},
+            "language_info": {"name": "python"},
+        }
+    )
+    for number, cell in enumerate(notebook.cells, 1):
+        kept = {key: cell.metadata[key] for key in KEPT_CELL_METADATA if key in cell.metadata}
+        cell.metadata = nbformat.from_dict(kept)
+        if cell.cell_type != "code":
+            continue
+        if "interactive" in cell.metadata.get("tags", []):
+            cell.outputs = []
+        cell.outputs = [output for output in cell.outputs if WIDGET not in output.get("data", {})]
+        for output in cell.outputs:
+            if output.output_type == "error":
+                error = f"cell {number} holds an error ({output.ename})"
+                raise NotebookFailure(f"{error}, which is never committed: print what it should show")
+            if output.output_type == "stream":
+                output.text = without_machine_paths(output.text)
+            for kind, value in output.get("data", {}).items():
+                if isinstance(value, str) and kind.startswith("text/"):
+                    output.data[kind] = without_machine_paths(value)
+
+
+def without_machine_paths(text: str) -> str:
+    """The text with this machine's folders cut off, so that a committed output reads the same from any checkout."""
+    places = {f"{data_dir()}/": "data/", f"{CHECKOUT}/": "", str(CHECKOUT): ".", f"{sys.prefix}/": ""}
+    places[f"{Path.home()}/"] = "~/"
+    text = re.sub(re.escape(tempfile.gettempdir()) + r"/ipykernel_\d+/\d+\.py", "<cell>", text)
+    for place, short in sorted(places.items(), key=lambda item: -len(item[0])):  # the innermost folder first
+        text = text.replace(place, short)
+    return text
+
+
+def _write(path: Path, text: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_name(path.name + ".part")
+    unfinished.write_text(text, encoding="utf-8")
+    os.replace(unfinished, path)
+
+
+def run(paths: list[Path], output: Path, parameters=None, in_place=False, timeout=None) -> int:
+    """Execute notebooks, report each in a line, and say at the end where they are.
+
+    Returns:
+        the exit code: 0 if every notebook ran and was written, else 1.
+    """
+    if not in_place:
+        for path in paths:  # an older run's pages must not pass for this one's
+            for suffix in (".ipynb", ".html"):
+                (output / path.name).with_suffix(suffix).unlink(missing_ok=True)
+    failed, start = [], time.perf_counter()
+    for turn, path in enumerate(paths, 1):
+        began = time.perf_counter()
+        try:
+            notebook, failure = execute(path, parameters, timeout)
+            if in_place and not failure:
+                normalise(notebook)
+                _write(path, nbformat.writes(notebook) + "\n")
+            if not in_place:
+                replace_widgets(notebook)
+                _write(output / path.name, nbformat.writes(notebook) + "\n")
+                if not failure:
+                    _write((output / path.name).with_suffix(".html"), to_html(notebook, path.stem, path.parent))
+        except NotebookFailure as error:
+            failure = error
+        except Exception as error:  # unreadable, or not writable: the others still have their turn
+            failure = NotebookFailure(f"{type(error).__name__}: {error}")
+        seconds = f"{time.perf_counter() - began:.1f} s"
+        print(f"[{turn}/{len(paths)}] {path.stem}: {'FAILED after ' if failure else ''}{seconds}", flush=True)
+        if failure:
+            failed.append(path.stem)
+            print(f"    {failure}", flush=True)
+    where = "in place" if in_place else f"{output.resolve()}{os.sep}*.html and *.ipynb"
+    if failed:
+        names = ", ".join(failed)
+        print(f"{len(failed)} of {len(paths)} notebooks failed: {names}; the others are {where}", flush=True)
+        return 1
+    print(f"{len(paths)} notebooks executed in {time.perf_counter() - start:.0f} s: {where}", flush=True)
+    return 0
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m dcd_utils.notebooks", description="Execute the notebooks.")
+    parser.add_argument("notebooks", nargs="*", type=Path, help="default: all of notebooks/, in their order")
+    parser.add_argument("--in-place", action="store_true", help="renew the committed notebooks themselves")
+    parser.add_argument("--output", type=Path, default=data_dir() / "tutorial", help="default: data/tutorial")
+    parser.add_argument("--timeout", type=int, help="most seconds that one cell may take; default: no limit")
+    values = parser.add_argument_group("parameters of the notebooks (default: as written there)")
+    values.add_argument("--profile", choices=("quick", "full"))
+    values.add_argument("--dataset")
+    values.add_argument("--root", type=lambda path: str(Path(path).expanduser().resolve()), help="where the data lies")
+    values.add_argument("--epochs", type=int)
+    values.add_argument("--seeds", type=lambda text: [int(seed) for seed in text.split(",")], help="for instance 0,1,2")
+    given = parser.parse_args(arguments)
+    names = ("profile", "dataset", "root", "epochs", "seeds")
+    parameters = {name: getattr(given, name) for name in names if getattr(given, name) is not None}
+    if given.in_place and parameters:
+        names = ", --".join(parameters)
+        parser.error(f"committed notebooks keep the parameters written in them: leave out --{names} or --in-place")
+    paths = given.notebooks or sorted((CHECKOUT / "notebooks").glob("*.ipynb"))
+    for path in paths:
+        if not path.is_file():
+            parser.error(f"there is no notebook {path}")
+    if not paths:
+        parser.error(f"{CHECKOUT / 'notebooks'} holds no notebook: run this in a checkout of the course, or name some")
+    return run(paths, given.output, parameters, given.in_place, given.timeout)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,31 @@
+"""Training: recipes, the loop, and runs that are found again by their config."""
+
+from dcd_utils.training.api import distill, train
+from dcd_utils.training.batches import batches
+from dcd_utils.training.course import course_runs
+from dcd_utils.training.grid import read_results, report, reproduce
+from dcd_utils.training.loop import FrozenTeacher, NonFiniteLoss, evaluate, fit, train_epoch
+from dcd_utils.training.profiles import Profile, profile
+from dcd_utils.training.recipe import PAPER, QUICK, Recipe
+from dcd_utils.training.runs import Run
+
+__all__ = [
+    "PAPER",
+    "QUICK",
+    "FrozenTeacher",
+    "NonFiniteLoss",
+    "Profile",
+    "Recipe",
+    "Run",
+    "batches",
+    "course_runs",
+    "distill",
+    "evaluate",
+    "fit",
+    "profile",
+    "read_results",
+    "report",
+    "reproduce",
+    "train",
+    "train_epoch",
+]

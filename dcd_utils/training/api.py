@@ -1,0 +1,166 @@
+"""Train a network, or distil one into another; a run with exactly the same config is loaded instead of trained again."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import asdict
+
+import torch
+from torch import nn
+from tqdm.auto import tqdm
+
+from dcd_utils import losses, models, runtime
+from dcd_utils.data import ImageSet
+from dcd_utils.training.loop import FrozenTeacher, fit, no_teacher, resolve_precision
+from dcd_utils.training.recipe import QUICK, Recipe
+from dcd_utils.training.runs import FORMAT, Run, RunFolder
+
+
+def train(
+    model: nn.Module, train: ImageSet, test: ImageSet, recipe: Recipe = QUICK, seed: int = 0, run_dir: str | os.PathLike | None = None
+) -> Run:
+    """Train `model` on labels alone, or load the run that did exactly this.
+
+    Args:
+        model: trained in place; its present weights are the start. `models.create(name, num_classes, seed=seed)` makes one.
+        train, test: image sets on one device, which becomes the device of training.
+        recipe: how to train.
+        seed: decides batches and views; a student distilled with the same seed sees the same ones.
+        run_dir: the run's folder; None: `data/runs/<name>-<hash of config>`. An unfinished run in it is taken up where it stopped.
+
+    Raises:
+        ValueError: the outputs do not match the classes, train and test disagree, or the folder holds another run.
+        NonFiniteLoss: a loss term stopped being finite; earlier checkpoints stay as they were.
+    """
+    return _run("train", model, None, losses.Objective(), train, test, recipe, seed, run_dir, {"method": "alone"})
+
+
+def distill(
+    student: nn.Module,
+    teacher: nn.Module,
+    train: ImageSet,
+    test: ImageSet,
+    method: str = "dcd+kd",
+    recipe: Recipe = QUICK,
+    seed: int = 0,
+    run_dir: str | os.PathLike | None = None,
+    weights: dict[str, float] | None = None,
+    options: dict | None = None,
+) -> Run:
+    """Train `student` on labels and a frozen `teacher`, or load the run that did exactly this.
+
+    Args:
+        method: one of `losses.names()`, or one of them followed by "+kd".
+        weights: replaces weights of the objective, for instance {"dcd": 2.0}.
+        options: settings of the method's loss, for instance {"alpha": 0.0}.
+        Others as in `train`.
+
+    Raises:
+        ValueError: as in `train`; an unknown method; teacher and student know different classes.
+        NonFiniteLoss: a loss term stopped being finite; earlier checkpoints stay as they were.
+    """
+    losses.parse(method)
+    student, teacher = student.to(train.device), teacher.to(train.device)
+    outputs = [_probe(student, train, "student"), _probe(teacher, train, "teacher")]
+    known = getattr(teacher, "classes", None)
+    if known is not None and tuple(known) != tuple(train.classes):
+        raise ValueError(
+            f"the teacher was trained on other classes ({_some(known)}) than the student's data has ({_some(train.classes)}): "
+            "train the teacher on the same data set"
+        )
+    options, weights = options or {}, weights or {}
+    with torch.random.fork_rng(devices=[]):
+        # what a loss learns starts from the run's seed, not from whatever ran before
+        torch.manual_seed(runtime.generator("losses", method, seed).initial_seed())
+        objective = losses.objective(method, *outputs, weights=weights, **options)
+    details = {"method": method.lower(), "weights": objective.weights, "options": options, "teacher": runtime.digest(teacher.state_dict())}
+    return _run("distill", student, teacher, objective, train, test, recipe, seed, run_dir, details)
+
+
+def _run(kind, model, teacher, objective, train, test, recipe, seed, run_dir, details) -> Run:
+    device = train.device
+    if test.device != device or test.classes != train.classes:
+        raise ValueError(
+            f"train is on {device} with classes {_some(train.classes)}, test is on {test.device} with {_some(test.classes)}: "
+            "both must come from one data.load"
+        )
+    if len(train) < 2:
+        raise ValueError(f"{len(train)} training images were given: pass at least 2")
+    model, objective = model.to(device), objective.to(device)
+    _probe(model, train, "network")
+    recipe = recipe.but(precision=resolve_precision(recipe.precision, device))
+    name = getattr(model, "name", type(model).__name__)
+    config = {
+        "format": FORMAT,
+        "kind": kind,
+        "network": name,
+        "initial_weights": runtime.digest(model.state_dict()),
+        "train": train.digest(),
+        "test": test.digest(),
+        "recipe": asdict(recipe),
+        "seed": seed,
+        **details,
+    }
+    label = f"{name}-{details['method']}-seed{seed}"
+    folder = RunFolder(run_dir, config, label)
+    run = Run(model, objective, [], folder.config, folder.path)
+    model.classes = train.classes
+    finished = folder.finished()
+    state = folder.checkpoint()
+    if finished is not None:
+        models.load_weights(model, folder.path)
+        if state is not None:
+            objective.load_state_dict(state["objective"])
+        run.rows = finished
+        _settle(run)
+        print(f"{label}: {run.accuracy:.2f} % (loaded, trained before with exactly this config)")
+        return run
+    folder.begin()
+    if device.type in ("cuda", "cpu"):
+        # convolutions run faster on this layout; weights and results are the same numbers
+        model.to(memory_format=torch.channels_last)
+        if teacher is not None:
+            teacher.to(memory_format=torch.channels_last)
+    done = len(state["history"]) if state else 0
+    with tqdm(total=recipe.epochs, initial=done, desc=label, unit="epoch", leave=False) as bar:
+
+        def on_epoch(state):
+            folder.save_checkpoint(state)
+            bar.set_postfix_str(f"{state['history'][-1]['test_accuracy']:.1f} %")
+            bar.update()
+
+        guide = no_teacher if teacher is None else FrozenTeacher(teacher)
+        run.rows = fit(model, guide, objective, train, test, recipe, seed, state, on_epoch)
+    folder.finish(model, run.rows)
+    _settle(run)
+    print(f"{label}: {run.accuracy:.2f} % after {recipe.epochs} epochs, {run.seconds:.0f} s")
+    return run
+
+
+def _settle(run: Run) -> None:
+    """A run's parts are handed out for looking: in eval mode."""
+    run.model.eval()
+    run.objective.eval()
+
+
+@torch.no_grad()
+def _probe(model: nn.Module, image_set: ImageSet, role: str) -> models.Features:
+    """Features of two images, to learn shapes from and to fail early on."""
+    if not callable(getattr(model, "features", None)) or isinstance(model.features, nn.Module):
+        raise ValueError(
+            f"the {role} ({type(model).__name__}) has no method features(images) -> Features(maps, pooled, logits): "
+            "create it with models.create, or give it one"
+        )
+    was_training = model.training
+    output = model.eval().features(image_set.batch(torch.arange(2, device=image_set.device)))
+    model.train(was_training)
+    if output.logits.shape[1] != image_set.num_classes:
+        raise ValueError(
+            f"the images have {image_set.num_classes} classes, the {role} has {output.logits.shape[1]} outputs: "
+            f"pass num_classes={image_set.num_classes}"
+        )
+    return output
+
+
+def _some(classes) -> str:
+    return f"{len(classes)}: {', '.join(classes[:3])}, ..."

@@ -1,0 +1,58 @@
+"""The runs that several notebooks look at: one teacher and its students, trained, or loaded if they exist."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from dcd_utils import losses, models
+from dcd_utils.data import ImageSet
+from dcd_utils.training.api import distill
+from dcd_utils.training.api import train as learn
+from dcd_utils.training.profiles import Profile
+from dcd_utils.training.runs import Run
+
+
+def course_runs(
+    profile: Profile,
+    methods: Iterable[str] = ("alone", "kd", "dcd", "dcd+kd"),
+    train: ImageSet | None = None,
+    test: ImageSet | None = None,
+) -> tuple[Run, dict[tuple[str, int], Run]]:
+    """The teacher of a profile, and a student for every method and seed; a run that exists is loaded.
+
+    Under one seed every student starts from the same weights and sees the same batches and views, so methods can be
+    compared pair by pair.
+
+    Args:
+        profile: `training.profile(...)`; its first seed is the teacher's.
+        methods: of `losses.names()`, each may carry "+kd"; "alone" learns from the labels only.
+        train, test: the profile's image sets if they are loaded already.
+
+    Returns:
+        (the teacher's run, {(method, seed): the student's run}).
+
+    Raises:
+        ValueError: an unknown method; train without test.
+        NonFiniteLoss: a loss term stopped being finite.
+    """
+    if (train is None) != (test is None):
+        raise ValueError("only one of train and test was given: pass both, or neither to load the profile's own")
+    methods = tuple(methods)
+    for method in methods:
+        if method != "alone":
+            losses.parse(method)  # a misspelt method fails here, not after the teacher's training
+    if train is None:
+        train, test = profile.load()
+    first = profile.seeds[0]
+    network = models.create(profile.teacher, train.num_classes, seed=first)
+    teacher = learn(network, train, test, profile.recipe, seed=first)
+    students = {}
+    for seed in profile.seeds:
+        for method in methods:
+            student = models.create(profile.student, train.num_classes, seed=seed)
+            if method == "alone":
+                run = learn(student, train, test, profile.recipe, seed=seed)
+            else:
+                run = distill(student, teacher.model, train, test, method, profile.recipe, seed=seed)
+            students[method, seed] = run
+    return teacher, students

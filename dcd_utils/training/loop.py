@@ -1,0 +1,194 @@
+"""The one training loop: the teacher and every student pass through it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from contextlib import nullcontext
+
+import torch
+from torch import Tensor, nn
+
+from dcd_utils import runtime
+from dcd_utils.data import ImageSet
+from dcd_utils.losses import Objective
+from dcd_utils.models import Features
+from dcd_utils.training.batches import batches, steps_per_epoch
+from dcd_utils.training.recipe import Recipe
+
+
+class NonFiniteLoss(RuntimeError):
+    """A loss term became infinite or not a number; names the term, the epoch and the step."""
+
+
+def autocast(device: torch.device, precision: str):
+    """The context for forward passes: bfloat16 autocast, or nothing for "fp32"."""
+    return torch.autocast(device.type, torch.bfloat16) if precision == "bf16" else nullcontext()
+
+
+def resolve_precision(precision: str, device: torch.device) -> str:
+    """What "auto" means on this device: "bf16" where it is native, else "fp32"."""
+    if precision == "auto":
+        return "bf16" if runtime.bf16_pays(device) else "fp32"
+    return precision
+
+
+class FrozenTeacher:
+    """A network in eval mode that answers without gradients."""
+
+    def __init__(self, network: nn.Module):
+        self.network = network.eval().requires_grad_(False)
+
+    @torch.no_grad()
+    def __call__(self, images: Tensor) -> Features:
+        return self.network.features(images)
+
+
+def no_teacher(images: Tensor) -> None:
+    """Stands where a teacher would, when a network learns from labels alone."""
+
+
+def make_optimizer(model: nn.Module, objective: Objective, recipe: Recipe, device: torch.device) -> torch.optim.SGD:
+    """SGD over the network and whatever the losses learn (DCD: both linear maps, the scale and the bias)."""
+    return torch.optim.SGD(
+        [*model.parameters(), *objective.parameters()],
+        lr=recipe.learning_rate,
+        momentum=recipe.momentum,
+        weight_decay=recipe.weight_decay,
+        nesterov=recipe.nesterov,
+        fused=True if device.type in ("cuda", "cpu") else None,
+    )
+
+
+def train_epoch(
+    model: nn.Module,
+    teacher: Callable[[Tensor], Features | None],
+    objective: Objective,
+    optimizer: torch.optim.Optimizer,
+    train: ImageSet,
+    recipe: Recipe,
+    seed: int,
+    epoch: int,
+) -> dict[str, float]:
+    """One pass over the training images; returns the epoch's mean of every term, and the training accuracy in %.
+
+    Raises:
+        NonFiniteLoss: a term stopped being finite.
+    """
+    ledger, steps = Ledger(), steps_per_epoch(len(train), recipe.batch_size)
+    model.train()
+    for step, (indices, views) in enumerate(batches(len(train), recipe.batch_size, seed, epoch, train.device)):
+        optimizer.param_groups[0]["lr"] = recipe.learning_rate_at(epoch * steps + step, steps)
+        images, labels = train.batch(indices, views), train.labels[indices]
+        with autocast(train.device, recipe.precision):
+            target = teacher(images)
+            output = model.features(images)
+        loss, terms = objective(output, target, labels)
+
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        ledger.add(labels, output.logits, {"train_loss": loss.detach(), **terms})
+    return ledger.close(epoch)
+
+
+class Ledger:
+    """Collects a value per term and step on the device, and reads them once, at the end of the epoch."""
+
+    def __init__(self):
+        self.rows: list[Tensor] = []
+        self.sizes: list[int] = []
+        self.names: list[str] = []
+
+    def add(self, labels: Tensor, logits: Tensor, terms: dict[str, Tensor]) -> None:
+        correct = (logits.detach().argmax(dim=1) == labels).float().mean() * 100
+        self.names = ["train_accuracy", *terms]
+        self.rows.append(torch.stack([correct, *(term.float() for term in terms.values())]))
+        self.sizes.append(len(labels))
+
+    def close(self, epoch: int) -> dict[str, float]:
+        rows = torch.stack(self.rows).cpu().double()
+        bad = (~rows.isfinite()).nonzero()
+        if len(bad):
+            step, column = bad[0].tolist()
+            # the sum is the first column but never the cause: name the term that broke it, if one did
+            causes = [c for s, c in bad.tolist() if s == step and self.names[c] != "train_loss"]
+            name = self.names[causes[0] if causes else column]
+            raise NonFiniteLoss(
+                f'the loss term "{name}" is {rows[step, causes[0] if causes else column].item()} in epoch {epoch + 1}, '
+                f"step {step + 1} of {len(rows)}: lower the learning rate or use precision=\"fp32\""
+            )
+        weights = torch.tensor(self.sizes, dtype=torch.float64)
+        means = (weights @ rows) / weights.sum()
+        return dict(zip(self.names, means.tolist(), strict=True))
+
+
+@torch.no_grad()
+def evaluate(model: nn.Module, image_set: ImageSet, batch_size: int = 500, precision: str = "auto") -> tuple[float, float]:
+    """(top-1, top-5) accuracy in % on unaugmented images, batch norm in eval mode; the model's mode is restored.
+
+    Raises:
+        ValueError: the set is empty, or the network's outputs do not match its classes.
+    """
+    if not len(image_set):
+        raise ValueError("the image set is empty: there is nothing to evaluate")
+    was_training = model.training
+    model.eval()
+    top1 = top5 = 0
+    with autocast(image_set.device, resolve_precision(precision, image_set.device)):
+        for start in range(0, len(image_set), batch_size):
+            indices = torch.arange(start, min(start + batch_size, len(image_set)), device=image_set.device)
+            logits = model(image_set.batch(indices))
+            if logits.shape[1] != image_set.num_classes:
+                raise ValueError(
+                    f"the images have {image_set.num_classes} classes, the network has {logits.shape[1]} outputs: "
+                    f"pass num_classes={image_set.num_classes}"
+                )
+            best = logits.topk(min(5, logits.shape[1])).indices == image_set.labels[indices, None]
+            top1 += best[:, 0].sum()
+            top5 += best.sum()
+    model.train(was_training)
+    return 100 * int(top1) / len(image_set), 100 * int(top5) / len(image_set)
+
+
+def fit(
+    model: nn.Module,
+    teacher: Callable[[Tensor], Features | None],
+    objective: Objective,
+    train: ImageSet,
+    test: ImageSet,
+    recipe: Recipe,
+    seed: int,
+    state: dict | None = None,
+    on_epoch: Callable[[dict], None] = lambda state: None,
+) -> list[dict]:
+    """Train for the recipe's epochs and return one row of metrics an epoch.
+
+    Args:
+        state: what an earlier `on_epoch` received, to go on from there; the result is that of an unbroken run.
+        on_epoch: called after every epoch with all that is needed to go on: epoch, model, objective, optimizer, history.
+    """
+    optimizer = make_optimizer(model, objective, recipe, train.device)
+    history: list[dict] = []
+    if state is not None:
+        model.load_state_dict(state["model"])
+        objective.load_state_dict(state["objective"])
+        optimizer.load_state_dict(state["optimizer"])
+        history = list(state["history"])
+    for epoch in range(len(history), recipe.epochs):
+        start = time.perf_counter()
+        row = {"epoch": epoch + 1, **train_epoch(model, teacher, objective, optimizer, train, recipe, seed, epoch)}
+        seconds = time.perf_counter() - start
+        top1, top5 = evaluate(model, test, precision=recipe.precision)
+        row |= {"test_accuracy": top1, "test_top5": top5, "learning_rate": optimizer.param_groups[0]["lr"]}
+        row |= {"seconds": round(seconds, 3), "images_per_second": round(len(train) / seconds, 1)}
+        history.append(row)
+        on_epoch(
+            {
+                "model": model.state_dict(),
+                "objective": objective.state_dict(),
+                "optimizer": optimizer.state_dict(),
+                "history": history,
+            }
+        )
+    return history

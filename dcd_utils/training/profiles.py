@@ -1,0 +1,69 @@
+"""Two profiles of the course: quick (embedded images, minutes on a CPU) and full (the paper's recipe on CIFAR-100)."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, replace
+
+from dcd_utils import data
+from dcd_utils.training.recipe import PAPER, QUICK, Recipe
+
+
+@dataclass(frozen=True)
+class Profile:
+    """What a notebook trains.
+
+    Attributes:
+        name: "quick" or "full".
+        dataset, root: what `data.load` is called with.
+        teacher, student: names of networks.
+        recipe: for both.
+        seeds: of the students; the teacher is trained with the first.
+        points: how many test images a t-SNE or UMAP picture shows.
+    """
+
+    name: str
+    dataset: str
+    root: str | os.PathLike | None
+    teacher: str
+    student: str
+    recipe: Recipe
+    seeds: tuple[int, ...]
+    points: int
+
+    def load(self) -> tuple[data.ImageSet, data.ImageSet]:
+        """(train, test) of the profile's data set."""
+        return data.load(self.dataset, self.root)
+
+
+_PROFILES = {
+    "quick": Profile("quick", "shapes", None, "resnet20", "resnet8", QUICK, (0, 1), 1000),
+    "full": Profile("full", "cifar100", None, "wrn_40_2", "wrn_16_2", PAPER, (0, 1, 2), 5000),
+}
+
+
+def profile(
+    name: str = "quick",
+    dataset: str | None = None,
+    root: str | os.PathLike | None = None,
+    teacher: str | None = None,
+    student: str | None = None,
+    epochs: int | None = None,
+    seeds: tuple[int, ...] | None = None,
+) -> Profile:
+    """The named profile with some of its choices replaced; None leaves a choice as it is.
+
+    Fewer epochs than the recipe's change "steps" to "one_cycle", because the milestones would never be reached.
+
+    Raises:
+        ValueError: no profile of that name.
+    """
+    if name not in _PROFILES:
+        raise ValueError(f'profile "{name}" does not exist: choose one of {", ".join(_PROFILES)}')
+    chosen = _PROFILES[name]
+    recipe = chosen.recipe
+    if epochs is not None and epochs != recipe.epochs:
+        recipe = QUICK.but(epochs=epochs)
+    changes = {"dataset": dataset, "root": root, "teacher": teacher, "student": student}
+    changes |= {"seeds": tuple(seeds) if seeds is not None else None}
+    return replace(chosen, recipe=recipe, **{key: value for key, value in changes.items() if value is not None})

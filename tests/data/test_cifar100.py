@@ -1,0 +1,103 @@
+"""The download path, against a server on the loopback and a small archive of the real format."""
+
+import hashlib
+import http.server
+import io
+import pickle
+import tarfile
+import threading
+
+import numpy as np
+import pytest
+import torch
+from torchvision import datasets
+
+from dcd_utils import data
+from dcd_utils.data import cifar100
+
+NAMES = sorted(name for group in cifar100.SUPERCLASSES.values() for name in group.split())
+
+
+def md5(content):
+    return hashlib.md5(content).hexdigest()
+
+
+@pytest.fixture
+def archive(monkeypatch):
+    """(bytes, pixels): an archive as CIFAR-100 ships it, with 200 + 100 images; torchvision is told its checksums."""
+    rng = np.random.default_rng(0)
+    pixels = {"train": rng.integers(0, 256, (200, 3072), dtype=np.uint8), "test": rng.integers(0, 256, (100, 3072), dtype=np.uint8)}
+    files = {"meta": pickle.dumps({"fine_label_names": NAMES, "coarse_label_names": []})}
+    for part, rows in pixels.items():
+        files[part] = pickle.dumps({"data": rows, "fine_labels": [index % 100 for index in range(len(rows))]})
+    stream = io.BytesIO()
+    with tarfile.open(fileobj=stream, mode="w:gz") as tar:
+        for name, content in files.items():
+            entry = tarfile.TarInfo(f"cifar-100-python/{name}")
+            entry.size = len(content)
+            tar.addfile(entry, io.BytesIO(content))
+    content = stream.getvalue()
+    monkeypatch.setattr(datasets.CIFAR100, "tgz_md5", md5(content))
+    monkeypatch.setattr(datasets.CIFAR100, "train_list", [["train", md5(files["train"])]])
+    monkeypatch.setattr(datasets.CIFAR100, "test_list", [["test", md5(files["test"])]])
+    monkeypatch.setattr(datasets.CIFAR100, "meta", {"filename": "meta", "key": "fine_label_names", "md5": md5(files["meta"])})
+    return content, pixels
+
+
+@pytest.fixture
+def serve():
+    """serve(content) -> the URL of a loopback server that answers every request with it."""
+    servers = []
+
+    def start(content):
+        class Handler(http.server.BaseHTTPRequestHandler):
+            def do_GET(self):
+                self.send_response(200)
+                self.send_header("Content-Length", str(len(content)))
+                self.end_headers()
+                self.wfile.write(content)
+
+            def log_message(self, *_):
+                pass
+
+        server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        servers.append(server)
+        return f"http://127.0.0.1:{server.server_port}/cifar-100-python.tar.gz"
+
+    yield start
+    for server in servers:
+        server.shutdown()
+        server.server_close()
+
+
+def test_downloads_checks_and_loads(tmp_path, archive, serve):
+    content, pixels = archive
+    train, test = data.load("cifar100", root=tmp_path, url=serve(content), device="cpu")
+    assert len(train) == 200 and len(test) == 100 and train.classes == tuple(NAMES)
+    assert torch.equal(train.images, torch.from_numpy(pixels["train"].reshape(-1, 3, 32, 32)))
+    assert train.images.is_contiguous() and train.labels[101] == 1
+    assert train.superclass_names[train.superclasses[NAMES.index("trout")]] == "fish"
+    again, _ = data.load("cifar100", root=tmp_path, download=False, device="cpu")
+    assert again.digest() == train.digest()
+
+
+def test_a_half_downloaded_archive_is_replaced(tmp_path, archive, serve):
+    content, _ = archive
+    (tmp_path / "cifar-100-python.tar.gz").write_bytes(content[:1000])
+    train, _ = data.load("cifar100", root=tmp_path, url=serve(content), device="cpu")
+    assert len(train) == 200
+
+
+@pytest.mark.parametrize("kept", [1000, 0])
+def test_a_damaged_download_says_what_to_do(tmp_path, archive, serve, kept):
+    content, _ = archive
+    with pytest.raises(RuntimeError, match="not complete.*md5.*by hand"):
+        data.load("cifar100", root=tmp_path, url=serve(content[:kept]))
+
+
+def test_absent_files_and_no_network(tmp_path, archive):
+    with pytest.raises(RuntimeError, match="download=True"):
+        data.load("cifar100", root=tmp_path, download=False)
+    with pytest.raises(RuntimeError, match="not complete"):
+        data.load("cifar100", root=tmp_path, url="http://127.0.0.1:9/cifar.tar.gz")

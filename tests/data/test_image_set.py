@@ -1,0 +1,47 @@
+import pytest
+import torch
+
+from dcd_utils import data
+from dcd_utils.data import ImageSet
+
+
+def test_normalize_is_the_textbook_formula(shapes):
+    train, _ = shapes
+    mean, std = (torch.tensor(values, dtype=torch.float64).view(3, 1, 1) for values in (train.mean, train.std))
+    expected = (train.images[:7].double() / 255 - mean) / std
+    result = train.batch(torch.arange(7))
+    assert result.dtype == torch.float32
+    assert result.is_contiguous(memory_format=torch.channels_last)
+    torch.testing.assert_close(result.double(), expected, atol=1e-5, rtol=0)
+
+
+def test_batch_applies_each_view(shapes):
+    train, _ = shapes
+    indices, numbers = torch.tensor([3, 1]), torch.tensor([5, 161])
+    expected = train.normalize(data.views.augment(train.images[indices], numbers))
+    assert torch.equal(train.batch(indices, numbers), expected)
+
+
+def test_subset_and_digest(shapes):
+    train, _ = shapes
+    part = train.subset([4, 2])
+    assert torch.equal(part.images, train.images[[4, 2]]) and part.labels.tolist() == train.labels[[4, 2]].tolist()
+    assert part.digest() != train.digest() == train.subset(range(len(train))).digest()
+    assert len(train.subset(train.labels == 0)) == int((train.labels == 0).sum())
+    assert train.to("cpu") is train
+
+
+def test_impossible_sets_are_refused():
+    images, stats = torch.zeros(4, 3, 16, 16, dtype=torch.uint8), ((0.5,) * 3, (0.2,) * 3)
+    with pytest.raises(ValueError, match="expected uint8"):
+        ImageSet(images.float(), torch.zeros(4, dtype=torch.int64), ("a",), *stats)
+    with pytest.raises(ValueError, match="expected int64 \\[4\\]"):
+        ImageSet(images, torch.zeros(3, dtype=torch.int64), ("a",), *stats)
+    with pytest.raises(ValueError, match="there are 1 classes"):
+        ImageSet(images, torch.ones(4, dtype=torch.int64), ("a",), *stats)
+
+
+def test_unknown_names_list_the_known():
+    with pytest.raises(ValueError, match="shapes, cifar100, folder"):
+        data.load("imagenet22k")
+    assert data.names() == ["shapes", "cifar100", "folder"]

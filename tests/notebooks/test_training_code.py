@@ -1,0 +1,113 @@
+"""The training code written out in notebooks 01 and 03 does what the package's does."""
+
+import copy
+from pathlib import Path
+
+import nbformat
+import pytest
+import torch
+
+from dcd_utils import data, losses, models, runtime, training
+from dcd_utils.training.loop import make_optimizer
+
+NOTEBOOKS = Path(__file__).resolve().parents[2] / "notebooks"
+RECIPE = training.QUICK.but(epochs=2, batch_size=32, precision="fp32")
+
+
+@pytest.fixture(scope="module")
+def images():
+    return data.load("shapes", device="cpu", train_size=150, test_size=40)
+
+
+@pytest.fixture(scope="module")
+def teacher(images):
+    """A network that was trained a little, so that its batch statistics differ from those of any batch."""
+    network = models.create("resnet8", 20, seed=1)
+    sgd = torch.optim.SGD(network.parameters(), lr=0.1)
+    training.train_epoch(network, lambda images: None, losses.Objective(), sgd, images[0], RECIPE, seed=1, epoch=0)
+    return network
+
+
+def written_out(notebook, *cells, **names):
+    """The namespace after running the cells with these ids, the notebook's imports first."""
+    source = {cell.id: cell.source for cell in nbformat.read(NOTEBOOKS / notebook, as_version=4).cells}
+    namespace = dict(names)
+    for cell in ("imports", *cells):
+        exec(source[cell], namespace)
+    return namespace
+
+
+def assert_equal(first, second, tolerance):
+    for (name, a), b in zip(first.state_dict().items(), second.state_dict().values(), strict=True):
+        torch.testing.assert_close(a, b, rtol=tolerance, atol=tolerance, msg=lambda text, name=name: f"{name}: {text}")
+
+
+def test_the_training_loop_of_01(images):
+    train, _ = images
+    epoch_of_01 = written_out("01_teacher_training.ipynb", "train-epoch")["train_epoch"]
+    mine = models.create("resnet8", 20, seed=0)
+    theirs = copy.deepcopy(mine)
+    objective = losses.Objective()
+    my_sgd, their_sgd = (
+        torch.optim.SGD(model.parameters(), lr=1.0, momentum=RECIPE.momentum, weight_decay=RECIPE.weight_decay)
+        for model in (mine, theirs)
+    )
+    for epoch in range(RECIPE.epochs):
+        loss, accuracy = epoch_of_01(mine, my_sgd, train, RECIPE, 0, epoch)
+        row = training.train_epoch(theirs, lambda images: None, objective, their_sgd, train, RECIPE, 0, epoch)
+        assert loss == pytest.approx(row["train_loss"], rel=1e-5)
+        assert accuracy == pytest.approx(row["train_accuracy"], rel=1e-5)
+    assert_equal(mine, theirs, 0)
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+@pytest.mark.parametrize("method", ["kd", "dcd", "dcd+kd"])
+def test_the_distillation_step_of_03(images, teacher, method, precision):
+    train, _ = images
+    written = written_out("03_student_distillation.ipynb", "make-optimizer", "distill-epoch")
+    recipe = RECIPE.but(precision=precision)
+    before = runtime.digest(teacher.state_dict())
+    mine = models.create("resnet8", 20, seed=0)
+    with torch.no_grad():
+        example = [model.eval().features(train.batch(torch.arange(2))) for model in (mine, teacher)]
+    my_objective = losses.objective(method, *example)
+    theirs, their_objective = copy.deepcopy(mine), copy.deepcopy(my_objective)
+    my_optimizer = written["make_optimizer"](mine, my_objective, recipe)
+    # PyTorch's fused SGD adds up in another order, so the last digits may differ
+    their_optimizer = make_optimizer(theirs, their_objective, recipe, train.device)
+    for epoch in range(recipe.epochs):
+        written["distill_epoch"](mine, teacher, my_objective, my_optimizer, train, recipe, 0, epoch)
+        training.train_epoch(
+            theirs, training.FrozenTeacher(teacher), their_objective, their_optimizer, train, recipe, 0, epoch
+        )
+    tolerance = 1e-5 if precision == "fp32" else 1e-2
+    assert_equal(mine, theirs, tolerance)
+    assert_equal(my_objective, their_objective, tolerance)
+    assert runtime.digest(teacher.state_dict()) == before
+    if method != "kd":
+        assert my_objective.losses["dcd"].log_scale != 1.0
+        assert my_objective.losses["dcd"].bias == 0.0
+
+
+def test_the_runs_of_03_are_those_of_the_package(images, tmp_path, monkeypatch):
+    monkeypatch.setenv("DCD_DATA", str(tmp_path))
+    train, test = images
+    profile = training.profile("quick", teacher="resnet8", student="resnet8", epochs=1, seeds=(3, 5))
+    methods = ("alone", "dcd+kd")
+    teacher_run, expected = training.course_runs(profile, methods, train, test)
+    known = sorted(path.name for path in (tmp_path / "runs").iterdir())
+    names = {"p": profile, "train": train, "test": test, "methods": methods, "teacher": teacher_run.model}
+    runs = written_out("03_student_distillation.ipynb", "train-all-code", **names)["runs"]
+    assert sorted(path.name for path in (tmp_path / "runs").iterdir()) == known and len(known) == 5
+    assert runs.keys() == expected.keys() == {(method, seed) for method in methods for seed in (3, 5)}
+    assert all(runs[key].run_dir == run.run_dir and runs[key].rows == run.rows for key, run in expected.items())
+    assert {run.config["seed"] for (_, seed), run in expected.items() if seed == 5} == {5}
+
+
+def test_course_runs_fail_before_any_training(images, tmp_path, monkeypatch):
+    monkeypatch.setenv("DCD_DATA", str(tmp_path))
+    with pytest.raises(ValueError, match='"kdd" does not exist'):
+        training.course_runs(training.profile(), ("alone", "kdd"), *images)
+    with pytest.raises(ValueError, match="only one of train and test"):
+        training.course_runs(training.profile(), train=images[0])
+    assert not (tmp_path / "runs").exists()

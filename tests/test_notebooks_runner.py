@@ -1,0 +1,179 @@
+"""dcd_utils/notebooks.py on notebooks of a few cells."""
+
+import base64
+import re
+import sys
+from pathlib import Path
+
+import nbformat
+import pytest
+
+from dcd_utils import notebooks, pages
+
+FIGURE = """
+import matplotlib.pyplot as plt
+plt.plot([1, 2]);
+"""
+WIDGETS = """
+import ipywidgets
+from IPython.display import display
+display(ipywidgets.IntSlider(value=3))
+"""
+PROGRESS = """
+from tqdm.auto import tqdm
+for _ in tqdm(range(2)):
+    pass
+print("done")
+"""
+
+
+def code(source, *tags):
+    return nbformat.v4.new_code_cell(source.strip(), metadata={"tags": list(tags)} if tags else {})
+
+
+def text(source):
+    return nbformat.v4.new_markdown_cell(source)
+
+
+@pytest.fixture
+def course(tmp_path, monkeypatch):
+    """A writer of notebooks into a folder of its own: course("name", *cells) -> path."""
+    monkeypatch.setenv("DCD_DATA", str(tmp_path / "data"))
+    (tmp_path / "notebooks").mkdir()
+
+    def write(name, *cells):
+        path = tmp_path / "notebooks" / f"{name}.ipynb"
+        nbformat.write(nbformat.v4.new_notebook(cells=list(cells)), path)
+        return path
+
+    return write
+
+
+def test_run_writes_notebooks_and_pages(course, tmp_path, capsys):
+    formula = "A title\n\nHere $z_S \\in \\mathbb{R}^{d}$ and\n\n$$\\frac{1}{B}\\sum_i \\log p_{ii}$$"
+    path = course(
+        "00_small",
+        text(formula),
+        code("profile = 'quick'", "parameters"),
+        code("import os, sys\nprint(profile, os.path.basename(os.getcwd()), sys.executable)"),
+        code(FIGURE),
+        text("The line rises from **1** to `2`. It is *straight*. A third sentence."),
+    )
+    before = path.read_bytes()
+    assert notebooks.main([str(path), "--profile", "full"]) == 0
+    assert path.read_bytes() == before
+    output = tmp_path / "data" / "tutorial"
+    assert sorted(file.name for file in output.iterdir()) == ["00_small.html", "00_small.ipynb"]
+    executed = nbformat.read(output / "00_small.ipynb", as_version=4)
+    assert executed.cells[2].metadata.tags == ["injected-parameters"]
+    assert executed.cells[3].outputs[0].text == f"full notebooks {sys.executable}\n"
+    page = (output / "00_small.html").read_text()
+    assert 'alt="Figure. The line rises from 1 to 2. It is straight."' in page
+    assert page.count("<math") == 2 and "\\frac" not in page
+    assert not re.findall(r"<(?:script|img)[^>]* src=.?http|<link[^>]*http|No description has been", page)
+    last = capsys.readouterr().out.strip().splitlines()[-1]
+    assert last.startswith("1 notebooks executed in ") and str(output) in last
+
+
+def test_a_failing_cell_is_reported_and_the_others_go_on(course, tmp_path, capsys):
+    raising = code("raise ValueError('first\\nlast line')")
+    bad = course("01_bad", code("x = 1"), text("t"), raising, code("print('never')"))
+    bad_notebook = nbformat.read(bad, as_version=4)
+    bad_notebook.cells[3].outputs = [nbformat.v4.new_output("stream", name="stdout", text="stale")]
+    nbformat.write(bad_notebook, bad)
+    dead = course("02_dead", code("import os; os._exit(1)"))
+    torn = course("03_torn", code("1"))
+    torn.write_text("{")
+    good = course("04_good", code("2 + 2"))
+    output = tmp_path / "out"
+    output.mkdir()
+    (output / "01_bad.html").write_text("an older run's page")
+    assert notebooks.run([bad, dead, torn, good], output) == 1
+    printed = capsys.readouterr().out
+    assert "01_bad.ipynb, cell 3: ValueError: last line" in printed
+    assert "02_dead.ipynb, cell 1: DeadKernelError" in printed
+    assert "[3/4] 03_torn: FAILED" in printed
+    assert printed.splitlines()[-1].startswith("3 of 4 notebooks failed: 01_bad, 02_dead, 03_torn; the others are ")
+    written = sorted(file.name for file in output.iterdir())
+    assert written == ["01_bad.ipynb", "02_dead.ipynb", "04_good.html", "04_good.ipynb"]
+    assert "stale" not in (output / "01_bad.ipynb").read_text()
+
+
+def test_a_cell_that_takes_too_long_fails(course, tmp_path, capsys):
+    path = course("05_slow", code("import time; time.sleep(30)"))
+    assert notebooks.main([str(path), "--timeout", "1"]) == 1
+    assert "05_slow.ipynb, cell 1: CellTimeoutError" in capsys.readouterr().out
+
+
+def test_in_place_normalises(course):
+    inside = str(notebooks.CHECKOUT / "data" / "x")
+    paths = f"import sys, warnings\nprint({inside!r}, sys.prefix + '/lib')\nwarnings.warn('w')"
+    parameters = code("profile = 'quick'", "parameters")
+    path = course("06_place", parameters, code(WIDGETS, "interactive"), code(PROGRESS), code(paths), code(FIGURE))
+    stale = nbformat.read(path, as_version=4)
+    stale.metadata["widgets"] = {"a": 1}
+    stale.cells[0].metadata["execution"] = {"iopub.status.busy": "2020"}
+    nbformat.write(stale, path)
+    assert notebooks.main([str(path), "--in-place"]) == 0
+    kept = nbformat.read(path, as_version=4)
+    assert set(kept.metadata) == {"kernelspec", "language_info"}
+    assert kept.cells[0].metadata == {"tags": ["parameters"]}
+    assert [cell.execution_count for cell in kept.cells] == [1, 2, 3, 4, 5]
+    assert kept.cells[1].outputs == []
+    assert [output.text for output in kept.cells[2].outputs] == ["done\n"]
+    printed = "".join(output.text for output in kept.cells[3].outputs)
+    assert "data/x lib\n" in printed and "<cell>:3: UserWarning: w" in printed
+    assert "image/png" in kept.cells[4].outputs[-1].data
+    for machine in (str(Path.home()), sys.prefix, "/tmp/", notebooks.WIDGET):
+        assert machine not in path.read_text()
+    first = path.read_bytes()
+    assert notebooks.main([str(path), "--in-place"]) == 0
+    assert path.read_bytes() == first
+
+
+def test_in_place_never_writes_an_error(course, capsys):
+    tolerated = course("07_error", code("1 / 0", "raises-exception"))
+    failing = course("08_failing", code("1 / 0"))
+    before = tolerated.read_bytes(), failing.read_bytes()
+    assert notebooks.main([str(tolerated), str(failing), "--in-place"]) == 1
+    assert (tolerated.read_bytes(), failing.read_bytes()) == before
+    printed = capsys.readouterr().out
+    assert "cell 1 holds an error (ZeroDivisionError)" in printed
+    assert "08_failing.ipynb, cell 1: ZeroDivisionError: division by zero" in printed
+
+
+def test_widgets_leave_a_sentence_in_pages(course, tmp_path):
+    path = course("09_widget", code(WIDGETS, "interactive"), code(PROGRESS))
+    assert notebooks.main([str(path)]) == 0
+    page = (tmp_path / "data" / "tutorial" / "09_widget.html").read_text()
+    assert "open the notebook with `make lab`" in page
+    assert "IntSlider(" not in page and notebooks.WIDGET not in page and "0/2" not in page
+
+
+def test_parameters_need_their_cell_and_never_go_in_place(course, capsys):
+    path = course("10_plain", code("1"))
+    assert notebooks.main([str(path), "--epochs", "2", "--seeds", "0,1"]) == 1
+    assert "no cell is tagged `parameters`, so epochs, seeds cannot be set" in capsys.readouterr().out
+    for arguments, message in [
+        ([str(path), "--in-place", "--epochs", "2"], "leave out --epochs or --in-place"),
+        (["nowhere.ipynb"], "there is no notebook nowhere.ipynb"),
+        (["--profile", "fast"], "choose from"),
+    ]:
+        with pytest.raises(SystemExit) as stopped:
+            notebooks.main(arguments)
+        assert stopped.value.code == 2 and message in capsys.readouterr().err
+
+
+def test_alternative_text_falls_back_to_the_text_before():
+    cells = [text("# Only a heading"), text("See [the paper](x) for $p_i$.\n\n| a | b |"), code(""), code("")]
+    assert pages.reading(cells, 2) == "Figure. See the paper for p_i."
+    assert pages.reading(cells[:1] + cells[2:], 1) == "Figure."
+
+
+def test_a_page_keeps_its_notebook():
+    picture = base64.b64encode(b"x").decode()
+    cell = code("")
+    cell.outputs = [nbformat.v4.new_output("display_data", {"image/png": picture, "text/plain": "<Figure>"})]
+    notebook = nbformat.v4.new_notebook(cells=[cell])
+    pages.to_html(notebook, "name", Path())
+    assert notebook.cells[0].outputs[0].data["image/png"] == picture

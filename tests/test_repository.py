@@ -1,0 +1,165 @@
+"""What the checkout promises as a whole: pins, the README's files, the notebooks' committed state, a light import."""
+
+import ast
+import json
+import re
+import subprocess
+import sys
+from importlib.metadata import PackageNotFoundError, distribution
+from pathlib import Path
+
+import pytest
+import yaml
+from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
+from packaging.utils import canonicalize_name
+
+try:
+    import tomllib
+except ModuleNotFoundError:
+    import tomli as tomllib
+
+CHECKOUT = Path(__file__).resolve().parent.parent
+NOTEBOOKS = sorted((CHECKOUT / "notebooks").glob("*.ipynb"))
+PROJECT = tomllib.loads((CHECKOUT / "pyproject.toml").read_text())["project"]
+EXTRAS = PROJECT["optional-dependencies"]
+PLATFORM_OWN = ("nvidia", "cuda", "triton")  # PyTorch pins these itself, differently for each platform
+
+
+def constraints() -> dict[str, Requirement]:
+    lines = (CHECKOUT / "constraints.txt").read_text().splitlines()
+    pins = [Requirement(line) for line in lines if line and not line.startswith("#")]
+    assert all(re.fullmatch(r"==[^*]+", str(pin.specifier)) for pin in pins), "constraints.txt states exact versions"
+    return {canonicalize_name(pin.name): pin for pin in pins}
+
+
+def direct() -> list[Requirement]:
+    wanted = map(Requirement, PROJECT["dependencies"] + EXTRAS["notebooks"] + EXTRAS["test"])
+    return [one for one in wanted if one.marker is None or one.marker.evaluate()]
+
+
+def test_constraints_lie_in_the_ranges():
+    pins = constraints()
+    for wanted in direct():
+        pin = str(pins[canonicalize_name(wanted.name)].specifier)[2:]
+        assert wanted.specifier.contains(pin), f"{wanted} does not allow the pinned {pin}"
+
+
+@pytest.mark.skipif(
+    sys.platform != "linux" or sys.version_info[:2] != (3, 11), reason="pinned on Linux with Python 3.11"
+)
+def test_constraints_pin_all_that_is_installed_with_the_package():
+    pins, todo, seen = constraints(), direct(), set()
+    while todo:
+        wanted = todo.pop()
+        name = canonicalize_name(wanted.name)
+        if (name, *wanted.extras) in seen or name.startswith(PLATFORM_OWN):
+            continue
+        seen.add((name, *wanted.extras))
+        assert name in pins, f"constraints.txt lacks {name}"
+        try:
+            further = distribution(name).requires or []
+        except PackageNotFoundError:
+            pytest.skip(f"{name} is not installed: this environment was not made from the constraints")
+        for requirement in map(Requirement, further):
+            marker = requirement.marker
+            if marker is None or any(marker.evaluate({"extra": extra}) for extra in ("", *wanted.extras)):
+                todo.append(requirement)
+
+
+def test_conda_environment_installs_the_same():
+    environment = yaml.safe_load((CHECKOUT / "environment.yml").read_text())
+    plain = [line for line in environment["dependencies"] if isinstance(line, str)]
+    (pip,) = [line["pip"] for line in environment["dependencies"] if isinstance(line, dict)]
+    assert "pip" in plain
+    (python,) = [line.split("=")[1] for line in plain if line.startswith("python=")]
+    assert SpecifierSet(PROJECT["requires-python"]).contains(python)
+    assert pip[0] == "-c constraints.txt"
+    (extras,) = re.fullmatch(r"-e \.\[([\w,]+)\]", pip[1]).groups()
+    assert len(pip) == 2 and set(extras.split(",")) <= set(EXTRAS)
+    assert f'-c constraints.txt -e ".[{extras}]"' in (CHECKOUT / "Makefile").read_text()
+
+
+def test_every_file_that_the_readme_names_exists():
+    text = (CHECKOUT / "README.md").read_text()
+    linked = re.findall(r"\]\(([^)#\s]+)[^)]*\)|src=\"([^\"]+)\"", text)
+    quoted = re.findall(r"`([\w.-]+(?:/[\w.-]+)*/?)`", text)
+    names = {name for pair in linked for name in pair if name and not re.match(r"\w+:", name)}
+    names |= {name for name in quoted if re.search(r"/|\.(py|md|ipynb|yml|toml|txt|cff)$", name)}
+    names = {name for name in names if not re.match(r"\.venv|data/(?!README|results)", name)}  # these appear when used
+    assert names
+    assert not [name for name in names if not (CHECKOUT / name).exists()]
+
+
+def tracked_files() -> list[Path]:
+    command = ["git", "ls-files", "--cached", "--others", "--exclude-standard", "-z"]
+    listing = subprocess.run(command, cwd=CHECKOUT, capture_output=True, text=True)
+    if listing.returncode:
+        pytest.skip("not a git checkout")
+    return [CHECKOUT / name for name in listing.stdout.split("\0") if name and (CHECKOUT / name).is_file()]
+
+
+def test_no_file_names_a_place_on_someones_machine():
+    place = re.compile(r"(?<![\w.:/~-])(/(?:root|work)/|/(?:home|Users)/\w|/tmp/ipykernel|[A-Z]:\\+Users\\)")
+    found = []
+    for path in set(tracked_files()) - {Path(__file__).resolve()}:
+        try:
+            text = path.read_text(encoding="utf-8")
+        except UnicodeDecodeError:
+            continue
+        found += [f"{path.relative_to(CHECKOUT)}: {text[hit.start() :][:60]!r}" for hit in place.finditer(text)]
+    assert not found
+
+
+def test_import_is_light():
+    program = """
+import json, sys, time
+import torch
+start = time.perf_counter()
+import dcd_utils
+print(json.dumps([time.perf_counter() - start, sorted(sys.modules)]))
+"""
+    output = subprocess.run([sys.executable, "-c", program], cwd=CHECKOUT, capture_output=True, text=True, check=True)
+    seconds, modules = json.loads(output.stdout)
+    assert seconds < 1
+    heavy = {"umap", "seaborn", "jupyter", "jupyter_client", "IPython", "ipywidgets", "bokeh"}
+    assert not (heavy | {"pandas", "sklearn", "matplotlib"}) & {module.split(".")[0] for module in modules}
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+class TestNotebooks:
+    @pytest.fixture
+    def cells(self, path):
+        return json.loads(path.read_text(encoding="utf-8"))["cells"]
+
+    @pytest.fixture
+    def code(self, cells):
+        found = [cell for cell in cells if cell["cell_type"] == "code" and "".join(cell["source"]).strip()]
+        assert found
+        return found
+
+    def test_executed_in_order_without_errors(self, path, code):
+        assert [cell["execution_count"] for cell in code] == list(range(1, len(code) + 1))
+        kinds = {output["output_type"] for cell in code for output in cell["outputs"]}
+        assert kinds and "error" not in kinds
+
+    def test_outputs_are_static_and_small(self, path, code):
+        assert path.stat().st_size < 1_000_000
+        assert "widgets" not in json.loads(path.read_text(encoding="utf-8"))["metadata"]
+        for cell in code:
+            outputs = cell["outputs"]
+            assert not outputs or "interactive" not in cell["metadata"].get("tags", [])
+            kinds = {kind for output in outputs for kind in output.get("data", {})}
+            assert not {kind for kind in kinds if "widget" in kind or "bokeh" in kind or "javascript" in kind}
+
+    def test_reads_as_prose_with_code(self, path, cells, code):
+        long = [cell["source"][:2] for cell in code if len("".join(cell["source"]).splitlines()) > 40]
+        assert not long
+        assert sum(cell["cell_type"] == "markdown" for cell in cells) >= 1.2 * len(code)
+
+    def test_parameters_select_the_quick_profile(self, path, code):
+        (parameters,) = [cell for cell in code if "parameters" in cell["metadata"].get("tags", [])]
+        assert parameters is code[1]
+        statements = ast.parse("".join(parameters["source"])).body
+        values = {statement.targets[0].id: ast.literal_eval(statement.value) for statement in statements}
+        assert values == {"profile": "quick", "dataset": None, "root": None, "epochs": None, "seeds": None}

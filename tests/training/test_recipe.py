@@ -1,0 +1,46 @@
+import math
+
+import pytest
+
+from dcd_utils.training import PAPER, QUICK, Recipe, profile
+
+
+def test_paper_recipe_and_its_steps():
+    assert (PAPER.epochs, PAPER.batch_size, PAPER.learning_rate, PAPER.weight_decay) == (240, 64, 0.05, 5e-4)
+    rates = [PAPER.learning_rate_at(epoch * 10, 10) for epoch in (0, 149, 150, 180, 210, 239)]
+    assert rates == pytest.approx([0.05, 0.05, 0.005, 0.0005, 0.00005, 0.00005])
+    assert PAPER.learning_rate_at(1499, 10) == 0.05, "the rate falls at the start of the milestone's epoch, not before"
+
+
+def test_one_cycle_rises_then_falls_to_zero():
+    recipe = QUICK.but(epochs=10)
+    rates = [recipe.learning_rate_at(step, 10) for step in range(100)]
+    assert max(rates) == pytest.approx(recipe.learning_rate) and rates.index(max(rates)) == 19
+    assert rates[9] == pytest.approx(recipe.learning_rate / 2)
+    assert all(later < earlier for earlier, later in zip(rates[19:], rates[20:], strict=False)) and rates[-1] == pytest.approx(0)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("epochs", 0), ("epochs", 2.5), ("batch_size", 1), ("learning_rate", 0), ("learning_rate", math.nan),
+        ("schedule", "cosine"), ("milestones", (180, 150)), ("decay", 0), ("momentum", 1), ("weight_decay", -1),
+        ("precision", "fp8"),
+    ],
+)  # fmt: skip
+def test_impossible_values_are_named(name, value):
+    with pytest.raises(ValueError, match=f"{name}="):
+        Recipe(**{name: value})
+    with pytest.raises(ValueError, match="nesterov"):
+        Recipe(nesterov=True, momentum=0)
+
+
+def test_profiles():
+    quick, full = profile("quick"), profile("full")
+    assert (quick.dataset, quick.teacher, quick.student, quick.recipe) == ("shapes", "resnet20", "resnet8", QUICK)
+    assert (full.dataset, full.recipe) == ("cifar100", PAPER)
+    short = profile("full", dataset="folder", root="images", epochs=3, seeds=[4])
+    assert (short.dataset, short.root, short.recipe.epochs, short.recipe.schedule, short.seeds) == ("folder", "images", 3, "one_cycle", (4,))
+    assert quick.load()[0].num_classes == 20
+    with pytest.raises(ValueError, match="quick, full"):
+        profile("fast")

@@ -73,7 +73,7 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	  { echo "$(PYTHON) cannot make environments: install its venv package (Debian, Ubuntu: apt-get install python3-venv)"; exit 1; }
 	@echo "Making the environment $(VENV) with $$("$(PYTHON)" --version): some minutes, up to 6 GB with PyTorch's CUDA libraries ..."
 	@"$(PYTHON)" -m venv "$(VENV)"
-	@"$(RUN)" -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[notebooks,test]"
+	@"$(RUN)" -m pip install --quiet --quiet --disable-pip-version-check -c constraints.txt -e ".[notebooks,test]"
 	@touch $@
 	@echo "Installed."
 

@@ -6,7 +6,18 @@ Parts load when first used, so that importing the package costs no more than imp
 from importlib import import_module
 
 __version__ = "0.1.0"
-_PARTS = ("analysis", "data", "exercises", "interactive", "losses", "models", "notebooks", "plots", "runtime", "training")
+_PARTS = (
+    "analysis",
+    "data",
+    "exercises",
+    "interactive",
+    "losses",
+    "models",
+    "notebooks",
+    "plots",
+    "runtime",
+    "training",
+)
 __all__ = list(_PARTS)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 from dcd_utils import data, losses, models, runtime, training
@@ -21,16 +22,22 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m dcd_utils", description="Discriminative and consistent distillation, from a shell.")
+    parser = argparse.ArgumentParser(
+        prog="python -m dcd_utils", description="Discriminative and consistent distillation, from a shell."
+    )
     commands = parser.add_subparsers(required=True, metavar="command")
 
     doctor = commands.add_parser("doctor", help="what is installed, which device is used, where data lies")
     doctor.set_defaults(command=lambda options: print(runtime.environment_report()))
 
     common = argparse.ArgumentParser(add_help=False)
-    common.add_argument("--profile", default="quick", help="quick (embedded shapes) or full (the paper's recipe on CIFAR-100)")
+    common.add_argument(
+        "--profile", default="quick", help="quick (embedded shapes) or full (the paper's recipe on CIFAR-100)"
+    )
     common.add_argument("--dataset", help=f"instead of the profile's: {', '.join(data.names())}")
-    common.add_argument("--root", help="where the data lies; folder: holds train/<class>/<image> and test/<class>/<image>")
+    common.add_argument(
+        "--root", help="where the data lies; folder: holds train/<class>/<image> and test/<class>/<image>"
+    )
     common.add_argument("--epochs", type=int, help="instead of the recipe's; the rate then follows one cycle")
     common.add_argument("--batch-size", type=int)
     common.add_argument("--learning-rate", type=float)
@@ -42,7 +49,9 @@ def _parser() -> argparse.ArgumentParser:
     one.add_argument("--run-dir", help="the run's folder; default: data/runs/<name>-<hash of config>")
     one.set_defaults(command=_train)
 
-    two = commands.add_parser("distill", parents=[common], help="distil a teacher (trained first, if need be) into a student")
+    two = commands.add_parser(
+        "distill", parents=[common], help="distil a teacher (trained first, if need be) into a student"
+    )
     two.add_argument("--teacher")
     two.add_argument("--student")
     two.add_argument("--method", default="dcd+kd", help=f'{", ".join(losses.names())}; "+kd" may follow any but kd')
@@ -55,7 +64,9 @@ def _parser() -> argparse.ArgumentParser:
     grid.add_argument("--methods", nargs="+", default=["alone", "kd", "dcd", "dcd+kd"])
     grid.add_argument("--seeds", nargs="+", type=int, help="instead of the profile's")
     grid.add_argument("--results", help="folder of the logs; default: data/results/<dataset>")
-    grid.add_argument("--teacher-per-seed", action="store_true", help="instead of one teacher, of the first seed, for all")
+    grid.add_argument(
+        "--teacher-per-seed", action="store_true", help="instead of one teacher, of the first seed, for all"
+    )
     grid.set_defaults(command=_reproduce)
 
     table = commands.add_parser("report", help="logs as a table")
@@ -65,36 +76,54 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _prepare(options, **choices):
-    """(profile, recipe, train, test) that the options ask for."""
+    """(profile, train, test) that the options ask for; the profile's recipes carry the options' changes."""
     profile = training.profile(options.profile, options.dataset, options.root, epochs=options.epochs, **choices)
-    changes = {name: getattr(options, name) for name in ("batch_size", "learning_rate", "precision")}
-    recipe = profile.recipe.but(**{name: value for name, value in changes.items() if value is not None})
-    return profile, recipe, *profile.load()
+    given = {name: getattr(options, name) for name in ("batch_size", "learning_rate", "precision")}
+    changes = {name: value for name, value in given.items() if value is not None}
+    recipes = {name: getattr(profile, name).but(**changes) for name in ("teacher_recipe", "recipe")}
+    return replace(profile, **recipes), *profile.load()
 
 
 def _train(options) -> None:
-    profile, recipe, train, test = _prepare(options, teacher=options.network)
+    profile, train, test = _prepare(options, teacher=options.network)
     network = models.create(profile.teacher, train.num_classes, seed=options.seed)
-    print(f"kept in {training.train(network, train, test, recipe, options.seed, options.run_dir).run_dir}")
+    run = training.train(network, train, test, profile.teacher_recipe, options.seed, options.run_dir)
+    print(f"kept in {run.run_dir}")
 
 
 def _distill(options) -> None:
-    profile, recipe, train, test = _prepare(options, teacher=options.teacher, student=options.student)
+    profile, train, test = _prepare(options, teacher=options.teacher, student=options.student)
     losses.parse(options.method)
-    teacher = training.train(models.create(profile.teacher, train.num_classes, seed=options.seed), train, test, recipe, options.seed)
+    network = models.create(profile.teacher, train.num_classes, seed=options.seed)
+    teacher = training.train(network, train, test, profile.teacher_recipe, options.seed)
     student = models.create(profile.student, train.num_classes, seed=options.seed)
-    run = training.distill(student, teacher.model, train, test, options.method, recipe, options.seed, options.run_dir)
+    run = training.distill(
+        student, teacher.model, train, test, options.method, profile.recipe, options.seed, options.run_dir
+    )
     print(f"kept in {run.run_dir}")
 
 
 def _reproduce(options) -> None:
-    profile, recipe, train, test = _prepare(options, seeds=options.seeds)
+    profile, train, test = _prepare(options, seeds=options.seeds)
     pairs = [tuple(pair.split(":")) for pair in options.pairs or [f"{profile.teacher}:{profile.student}"]]
     for pair in pairs:
         if len(pair) != 2:
-            raise ValueError(f'pair "{":".join(pair)}" was given: write TEACHER:STUDENT, for instance resnet56:resnet20')
+            raise ValueError(
+                f'pair "{":".join(pair)}" was given: write TEACHER:STUDENT, for instance resnet56:resnet20'
+            )
     results = Path(options.results) if options.results else runtime.data_dir() / "results" / profile.dataset
-    training.reproduce(pairs, options.methods, profile.seeds, train, test, recipe, results, profile.dataset, options.teacher_per_seed)
+    training.reproduce(
+        pairs,
+        options.methods,
+        profile.seeds,
+        train,
+        test,
+        profile.recipe,
+        results,
+        profile.dataset,
+        profile.teacher_recipe,
+        options.teacher_per_seed,
+    )
     print(training.report(results))
 
 

@@ -30,7 +30,9 @@ def device(name: str | None = None) -> torch.device:
         chosen.type == "mps" and not torch.backends.mps.is_available()
     )
     if missing:
-        raise ValueError(f'device "{name}" was asked for, but PyTorch finds no such device here: leave it out or pass "cpu"')
+        raise ValueError(
+            f'device "{name}" was asked for, but PyTorch finds no such device here: leave it out or pass "cpu"'
+        )
     return chosen
 
 
@@ -44,7 +46,8 @@ def seed_everything(seed: int) -> None:
 def generator(*key: object) -> torch.Generator:
     """A CPU generator that depends on nothing but `key`, for instance ("batches", seed, epoch).
 
-    Randomness that is a function of its name needs no state in checkpoints, and two runs with equal keys see equal draws.
+    Randomness that is a function of its name needs no state in checkpoints, and two runs with equal keys see equal
+    draws.
     """
     state = hashlib.sha256("/".join(map(str, key)).encode()).digest()[:8]
     return torch.Generator().manual_seed(int.from_bytes(state, "little") % 2**63)

@@ -31,7 +31,9 @@ def tiny_sets():
     from dcd_utils.data import ImageSet
 
     def make(size, seed):
-        images = torch.randint(0, 256, (size, 3, 16, 16), generator=torch.Generator().manual_seed(seed), dtype=torch.uint8)
+        images = torch.randint(
+            0, 256, (size, 3, 16, 16), generator=torch.Generator().manual_seed(seed), dtype=torch.uint8
+        )
         return ImageSet(images, torch.arange(size) % 3, ("a", "b", "c"), (0.5, 0.5, 0.5), (0.25, 0.25, 0.25))
 
     return make(40, 0), make(20, 1)

@@ -31,14 +31,16 @@ def load(
     """(train, test) of a data set, on the device.
 
     Args:
-        name: "shapes" (embedded, 20 classes, no download), "cifar100", or "folder" (ROOT/train/<class>/*, ROOT/test/<class>/*).
+        name: "shapes" (embedded, 20 classes, no download), "cifar100", or "folder" (ROOT/train/<class>/*,
+            ROOT/test/<class>/*).
         root: where the data lies or is downloaded to; None: the project's data folder. "folder" needs it.
         download: whether absent data may be downloaded.
         device: None: the one that `runtime.device` chooses.
         **options: of the source, for instance train_size for "shapes", side for "folder", url for "cifar100".
 
     Raises:
-        ValueError: unknown name (the message lists the names), or "folder" without a root. Sources raise their own errors.
+        ValueError: unknown name (the message lists the names), or "folder" without a root. Sources raise their own
+            errors.
     """
     if name not in _SOURCES:
         raise ValueError(f'data set "{name}" does not exist: choose one of {", ".join(_SOURCES)}')
@@ -55,7 +57,9 @@ def load(
         from dcd_utils.data import folder
 
         if root is None:
-            raise ValueError('load("folder") needs root=: the path that holds train/<class>/<image> and test/<class>/<image>')
+            raise ValueError(
+                'load("folder") needs root=: the path that holds train/<class>/<image> and test/<class>/<image>'
+            )
         parts = folder.load(place, **options)
     device = runtime.device() if device is None else torch.device(device)
     return tuple(part.to(device) for part in parts)

@@ -37,7 +37,7 @@ _SUPERCLASS_OF = {name: index for index, names in enumerate(SUPERCLASSES.values(
 
 
 def superclasses_of(classes) -> tuple[tuple[int, ...], tuple[str, ...]] | tuple[None, None]:
-    """(superclass index per class, superclass names) where `classes` are CIFAR-100's, in any order; else (None, None)."""
+    """(superclass index per class, superclass names) if `classes` are CIFAR-100's, in any order; else (None, None)."""
     if set(classes) != set(_SUPERCLASS_OF):
         return None, None
     return tuple(_SUPERCLASS_OF[name] for name in classes), tuple(SUPERCLASSES)
@@ -61,7 +61,8 @@ def load(root: Path, download: bool = True, url: str | None = None) -> tuple[Ima
         parts = [source(root, train=train, download=download) for train in (True, False)]
     except (OSError, EOFError, RuntimeError) as error:
         raise RuntimeError(
-            f'CIFAR-100 is not complete in "{root}" ({_first_line(error)}). Load with download=True on a machine with a network, '
+            f'CIFAR-100 is not complete in "{root}" ({_first_line(error)}). Load with download=True on a machine '
+            f"with a network, "
             f"pass url= of a mirror, put {kind.filename} (md5 {kind.tgz_md5}) there by hand, "
             'or use images of your own through load("folder", root=...)'
         ) from error

@@ -1,4 +1,4 @@
-"""Your own images: ROOT/train/<class>/* and ROOT/test/<class>/*, of any size and common format, decoded once and kept."""
+"""Your own images: ROOT/train/<class>/* and ROOT/test/<class>/*, of any size, decoded once and kept."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ ENDINGS = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".ppm", ".pgm", ".t
 
 
 def load(root: str | os.PathLike, side: int = 32, cache: bool = True) -> tuple[ImageSet, ImageSet]:
-    """(train, test) on the CPU. Images become RGB; another size is scaled (bilinear) and cropped at the centre to side x side.
+    """(train, test) on the CPU: RGB, scaled (bilinear) and cropped at the centre to side x side where the size differs.
 
     Classes are train's folder names, sorted. Mean and std are those of the training images. The decoded images are kept
     under `data/cache/` and read back until a file of the tree changes (name, size or time), or `side` does.
@@ -48,7 +48,9 @@ def load(root: str | os.PathLike, side: int = 32, cache: bool = True) -> tuple[I
         )
     empty = [name for name in classes if not listing["train"][name]]
     if empty:
-        raise FileNotFoundError(f'no images in "{root / "train" / empty[0]}": add some ({", ".join(sorted(ENDINGS))}) or remove the folder')
+        raise FileNotFoundError(
+            f'no images in "{root / "train" / empty[0]}": add some ({", ".join(sorted(ENDINGS))}) or remove the folder'
+        )
     stored = _cache_file(root, listing, side)
     arrays = _read_cache(stored) if cache else None
     if arrays is None:
@@ -77,15 +79,23 @@ def _list(root: Path, part: str) -> dict[str, list[tuple[str, int, int]]]:
     """Class -> sorted (file name, size, time) of its images."""
     folder = root / part
     if not folder.is_dir():
-        raise FileNotFoundError(f'no folder "{folder}": expected {root}/train/<class>/<image> and {root}/test/<class>/<image>')
+        raise FileNotFoundError(
+            f'no folder "{folder}": expected {root}/train/<class>/<image> and {root}/test/<class>/<image>'
+        )
     found = {}
     for entry in os.scandir(folder):
         if entry.is_dir() and not entry.name.startswith("."):
             with os.scandir(entry.path) as files:
-                images = [file for file in files if os.path.splitext(file.name)[1].lower() in ENDINGS and not file.name.startswith(".")]
+                images = [
+                    file
+                    for file in files
+                    if os.path.splitext(file.name)[1].lower() in ENDINGS and not file.name.startswith(".")
+                ]
                 found[entry.name] = sorted((file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in images)
     if not any(found.values()):
-        raise FileNotFoundError(f'no images below "{folder}": expected {folder}/<class>/<image> ({", ".join(sorted(ENDINGS))})')
+        raise FileNotFoundError(
+            f'no images below "{folder}": expected {folder}/<class>/<image> ({", ".join(sorted(ENDINGS))})'
+        )
     return found
 
 
@@ -99,8 +109,12 @@ def _decode(folder: Path, listing: dict, side: int) -> np.ndarray:
 
     with ThreadPoolExecutor() as pool:
         # batches of many keep the queue short; the first unreadable image ends the loop with its path
-        steps = pool.map(lambda start: [decode(i) for i in range(start, min(start + 256, len(paths)))], range(0, len(paths), 256))
-        for _ in tqdm(steps, total=-(-len(paths) // 256), desc=f"decoding {folder.name}", leave=False, disable=len(paths) < 5000):
+        steps = pool.map(
+            lambda start: [decode(i) for i in range(start, min(start + 256, len(paths)))], range(0, len(paths), 256)
+        )
+        for _ in tqdm(
+            steps, total=-(-len(paths) // 256), desc=f"decoding {folder.name}", leave=False, disable=len(paths) < 5000
+        ):
             pass
     return images
 

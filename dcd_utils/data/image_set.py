@@ -38,11 +38,13 @@ class ImageSet:
             raise ValueError(f"images are {self.images.dtype} {tuple(self.images.shape)}: expected uint8 [N, 3, H, W]")
         if self.labels.dtype != torch.int64 or self.labels.shape != self.images.shape[:1]:
             raise ValueError(
-                f"labels are {self.labels.dtype} {tuple(self.labels.shape)}: expected int64 [{len(self.images)}], one an image"
+                f"labels are {self.labels.dtype} {tuple(self.labels.shape)}: expected int64 [{len(self.images)}], "
+                f"one an image"
             )
         if len(self.labels) and not 0 <= int(self.labels.min()) <= int(self.labels.max()) < len(self.classes):
             raise ValueError(
-                f"labels run from {int(self.labels.min())} to {int(self.labels.max())}, but there are {len(self.classes)} classes"
+                f"labels run from {int(self.labels.min())} to {int(self.labels.max())}, but there are "
+                f"{len(self.classes)} classes"
             )
 
     def __len__(self) -> int:

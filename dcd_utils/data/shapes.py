@@ -1,7 +1,7 @@
 """The embedded data set: 20 classes of procedural images (5 shapes x 4 textures), made in seconds, without a download.
 
 An image shows one textured shape of random colours, position, size and rotation on a blocky background, with two small
-distractors and noise. A class is a shape with a texture; its superclass is the shape. The same numbers always give the same images.
+distractors and noise. A class is a shape with a texture; its superclass is the shape. The images are always the same.
 """
 
 from __future__ import annotations
@@ -42,7 +42,9 @@ def _image_set(size: int, stream: int) -> ImageSet:
 def _draw(labels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """uint8 [B, 3, 32, 32]: one image for each label."""
     batch = len(labels)
-    image = np.repeat(np.repeat(rng.uniform(0.1, 0.9, (batch, 3, 4, 4)).astype(np.float32), SIDE // 4, axis=2), SIDE // 4, axis=3)
+    image = np.repeat(
+        np.repeat(rng.uniform(0.1, 0.9, (batch, 3, 4, 4)).astype(np.float32), SIDE // 4, axis=2), SIDE // 4, axis=3
+    )
     for _ in range(2):
         x, y = _object_coordinates(batch, rng, radius=(2.5, 4.0), margin=3)
         small = _by_kind(_inside, rng.integers(0, len(SHAPES), batch), x, y)
@@ -60,7 +62,7 @@ def _draw(labels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 
 def _object_coordinates(batch, rng, radius, margin):
-    """Pixel positions in units of each object's radius, moved to its centre and turned by its angle: two [B, 32, 32]."""
+    """Pixel positions in units of each object's radius, moved and turned with it: two [B, 32, 32]."""
     centre = rng.uniform(margin, SIDE - margin, (2, batch, 1, 1))
     angle = rng.uniform(0, 2 * np.pi, (batch, 1, 1))
     size = rng.uniform(*radius, (batch, 1, 1))

@@ -28,11 +28,14 @@ def dcd_terms(student_embeddings: Tensor, teacher_embeddings: Tensor, scale: Ten
     """
     if student_embeddings.ndim != 2 or student_embeddings.shape != teacher_embeddings.shape:
         raise ValueError(
-            f"student embeddings are {tuple(student_embeddings.shape)}, teacher embeddings {tuple(teacher_embeddings.shape)}: "
+            f"student embeddings are {tuple(student_embeddings.shape)}, teacher embeddings "
+            f"{tuple(teacher_embeddings.shape)}: "
             "both must be [B, D] of the same B and D"
         )
     if len(student_embeddings) < 2:
-        raise ValueError(f"a batch of {len(student_embeddings)} was given: DCD contrasts images within a batch, pass at least 2")
+        raise ValueError(
+            f"a batch of {len(student_embeddings)} was given: DCD contrasts images within a batch, pass at least 2"
+        )
     scores = scale * student_embeddings @ teacher_embeddings.T + bias
     log_p = F.log_softmax(scores, dim=1)
     log_q = F.log_softmax(scores.T, dim=1)
@@ -46,7 +49,8 @@ class DCDLoss(nn.Module):
 
     Student and teacher features each pass a trained linear map and are scaled to unit length; `dcd_terms` scores
     every student against every teacher of the batch. The scale is exp(log_scale), clamped to [0, max_scale]; log_scale
-    starts at 1 and, like the bias and both maps, is trained with the student. All arithmetic is float32 or wider, even under autocast.
+    starts at 1 and, like the bias and both maps, is trained with the student. All arithmetic is float32 or wider,
+    even under autocast.
 
     Args:
         student_dim, teacher_dim: widths of the penultimate features.
@@ -92,7 +96,8 @@ class DCDLoss(nn.Module):
             if features.ndim != 2 or features.shape[1] != layer.in_features:
                 raise ValueError(
                     f"{name} features are {tuple(features.shape)}, expected [B, {layer.in_features}]: "
-                    f"pass pooled features, or build DCDLoss with {name}_dim={features.shape[-1] if features.ndim else 0}"
+                    f"pass pooled features, or build DCDLoss with "
+                    f"{name}_dim={features.shape[-1] if features.ndim else 0}"
                 )
         if len(student_features) != len(teacher_features):
             raise ValueError(

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 
 class KDLoss(nn.Module):
-    """T^2 * KL(teacher || student) between class probabilities softened by T, mean over the batch (arXiv:1503.02531, section 2).
+    """T^2 * KL(teacher || student) of class probabilities softened by T, mean over the batch (arXiv:1503.02531).
 
     Args:
         temperature: T, above 0. T^2 keeps the gradient's size comparable with that of the labels' loss.

@@ -47,7 +47,7 @@ def names() -> list[str]:
 
 
 class Objective(nn.Module):
-    """total = gamma * CE(labels) + sum over losses of weight * loss; DCD+KD: all weights 1 (arXiv:2407.11802, section 3).
+    """total = gamma * CE(labels) + sum over losses of weight * loss (arXiv:2407.11802, section 3).
 
     Args:
         classification: gamma, the weight of the labels' cross-entropy.
@@ -83,8 +83,14 @@ def parse(method: str) -> list[str]:
         ValueError: an unknown part, a part named twice, or something other than "kd" behind the plus.
     """
     parts = method.lower().split("+") if isinstance(method, str) else [method]
-    if any(part not in METHODS for part in parts) or len(parts) > 2 or (len(parts) == 2 and (parts[1] != "kd" or parts[0] == "kd")):
-        raise ValueError(f'method "{method}" does not exist: choose one of {", ".join(METHODS)}; "+kd" may follow any but kd')
+    if (
+        any(part not in METHODS for part in parts)
+        or len(parts) > 2
+        or (len(parts) == 2 and (parts[1] != "kd" or parts[0] == "kd"))
+    ):
+        raise ValueError(
+            f'method "{method}" does not exist: choose one of {", ".join(METHODS)}; "+kd" may follow any but kd'
+        )
     return parts
 
 
@@ -109,7 +115,9 @@ def objective(method: str, student: Any, teacher: Any, weights: dict[str, float]
     losses.update({part: (1.0, METHODS[part].reads, METHODS[part].build(student, teacher)) for part in rest})
     for name, weight in (weights or {}).items():
         if name != "classification" and name not in losses:
-            raise ValueError(f'weight for "{name}" was given, but {method} has the terms classification, {", ".join(losses)}')
+            raise ValueError(
+                f'weight for "{name}" was given, but {method} has the terms classification, {", ".join(losses)}'
+            )
         if name == "classification":
             classification = weight
         else:

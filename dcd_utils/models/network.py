@@ -24,10 +24,10 @@ class Features(NamedTuple):
 
 
 class Network(nn.Module):
-    """A network for small images. Subclasses write `features`; calling the network returns the logits [B, num_classes]."""
+    """A network for small images: subclasses write `features`; calling one returns the logits [B, num_classes]."""
 
     def features(self, images: Tensor) -> Features:
-        """All that one pass over images [B, 3, H, W] computes. Raises ValueError below 16 pixels or for another shape."""
+        """What one pass over images [B, 3, H, W] computes. Raises ValueError below 16 pixels or for another shape."""
         raise NotImplementedError
 
     def forward(self, images: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""CIFAR ResNets (He et al., arXiv:1512.03385, section 4.2), with the widths and tensor names of the shared checkpoints."""
+"""CIFAR ResNets (He et al., arXiv:1512.03385, section 4.2), with the tensor names of the shared checkpoints."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class BasicBlock(nn.Module):
 
 
 class ResNet(Network):
-    """A stem, three stages of (depth - 2) / 6 blocks each at full, half and quarter resolution, and a linear classifier.
+    """A stem, three stages of (depth - 2) / 6 blocks at full, half and quarter resolution, and a linear classifier.
 
     Args:
         depth: 6n + 2.

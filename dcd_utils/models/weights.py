@@ -28,7 +28,8 @@ def load_weights(model: nn.Module, path: str | os.PathLike) -> nn.Module:
     """Load weights into `model` and return it. No code in the file is ever run.
 
     Args:
-        path: a safetensors file, a `{"model": state dict}` file as the field shares them, a bare state dict, or a run's folder.
+        path: a safetensors file, a `{"model": state dict}` file as the field shares them, a bare state dict, or a
+            run's folder.
 
     Raises:
         FileNotFoundError: nothing lies at `path`.
@@ -39,7 +40,9 @@ def load_weights(model: nn.Module, path: str | os.PathLike) -> nn.Module:
     if path.is_dir():
         path = path / "weights.safetensors"
     if not path.is_file():
-        raise FileNotFoundError(f'no weights at "{path}": pass a file (.safetensors, .pth) or the folder of a finished run')
+        raise FileNotFoundError(
+            f'no weights at "{path}": pass a file (.safetensors, .pth) or the folder of a finished run'
+        )
     state = _read(path)
     own = model.state_dict()
     missing = [name for name in own if name not in state]
@@ -52,7 +55,9 @@ def load_weights(model: nn.Module, path: str | os.PathLike) -> nn.Module:
     found = {"missing": missing, "unexpected": unexpected, "of another shape": reshaped}
     if any(found.values()):
         parts = "; ".join(f"{len(names)} {what}: {_shorten(names)}" for what, names in found.items() if names)
-        raise ValueError(f'"{path}" does not fit this {type(model).__name__}: {parts}. Check the architecture and num_classes')
+        raise ValueError(
+            f'"{path}" does not fit this {type(model).__name__}: {parts}. Check the architecture and num_classes'
+        )
     model.load_state_dict(state)
     return model
 
@@ -66,7 +71,8 @@ def _read(path: Path) -> Mapping[str, Tensor]:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # each reader has its own exceptions for a damaged file
         raise ValueError(
-            f'"{path}" cannot be read as weights (truncated, not a weights file, or a pickle that carries more than tensors): '
+            f'"{path}" cannot be read as weights (truncated, not a weights file, or a pickle that carries more than '
+            f"tensors): "
             f"{str(error).splitlines()[0] if str(error) else type(error).__name__}"
         ) from error
     state = state.get("model", state) if isinstance(state, Mapping) else state

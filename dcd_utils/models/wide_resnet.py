@@ -1,4 +1,4 @@
-"""Wide residual networks (Zagoruyko and Komodakis, arXiv:1605.07146), with the tensor names of the shared checkpoints."""
+"""Wide ResNets (Zagoruyko and Komodakis, arXiv:1605.07146), with the tensor names of the shared checkpoints."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ CONFIGS = {f"wrn_{depth}_{widen}": (depth, widen) for depth in (16, 40) for wide
 
 
 class PreActivationBlock(nn.Module):
-    """Batch norm and ReLU before each of two 3x3 convolutions; where the shape changes, both branches share the first activation."""
+    """Batch norm and ReLU before each of two 3x3 convolutions; a shortcut that changes the shape starts behind them."""
 
     def __init__(self, channels_in: int, channels: int, stride: int):
         super().__init__()

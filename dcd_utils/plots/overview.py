@@ -27,7 +27,7 @@ def dcd_overview(ax=None) -> Figure:
     figure, (ax,) = canvas(ax, (13.0, 5.5))
     ax.set(xlim=(0, 13), ylim=(0, 5.5), aspect="equal")
     ax.set_axis_off()
-    _batch(ax, 0.95, 2.75)
+    _batch(ax, 0.75, 2.75)
     _branch(ax, 4.15, TEACHER, "teacher", "frozen", "T", (0.62, 0.54, 0.46, 0.38))
     _branch(ax, 1.35, STUDENT, "student", "trained", "S", (0.44, 0.36, 0.28))
     _sphere(ax, 6.9, 2.75, 0.98)
@@ -35,29 +35,29 @@ def dcd_overview(ax=None) -> Figure:
     _score_matrix(ax, 9.35, 2.75, scores)
     _contrast(ax, scores)
     _consistency(ax, scores)
-    _text(ax, 11.8, 0.3, "DCD  =  contrast  +  $\\alpha$ · consistency", size=11.5, weight="bold")
+    _text(ax, 12.9, 0.25, "DCD  =  contrast  +  $\\alpha$ · consistency", size=11.5, weight="bold", align="right")
     return figure
 
 
 def _batch(ax, x, y):
-    _text(ax, x, y + 1.62, "a batch of\nB images", size=11)
+    _text(ax, x, y + 1.88, "a batch of\nB images", size=11)
     for i, colour in enumerate(_IMAGES):
-        cx, cy = x - 0.24 + 0.16 * i, y + 0.45 - 0.30 * i
-        _box(ax, cx - 0.42, cy - 0.42, 0.84, 0.84, face="#f6f3ee", edge="#8a8a8a", z=3 + i, rounding=0.05)
+        cy = y + 1.08 - 0.72 * i
+        _box(ax, x - 0.32, cy - 0.32, 0.64, 0.64, face="#f6f3ee", edge="#8a8a8a", rounding=0.05)
         shape = (
-            Circle((cx, cy), 0.23),
-            Rectangle((cx - 0.2, cy - 0.2), 0.4, 0.4),
-            RegularPolygon((cx, cy - 0.05), 3, radius=0.28),
-            RegularPolygon((cx, cy), 4, radius=0.28),
+            Circle((x, cy), 0.19),
+            Rectangle((x - 0.16, cy - 0.16), 0.32, 0.32),
+            RegularPolygon((x, cy - 0.04), 3, radius=0.23),
+            RegularPolygon((x, cy), 4, radius=0.23),
         )[i]
-        shape.set(facecolor=colour, edgecolor="none", zorder=3.5 + i)
+        shape.set(facecolor=colour, edgecolor="none")
         ax.add_patch(shape)
 
 
 def _branch(ax, y, colour, name, state, letter, heights):
     """One network and its linear map, from the batch to the sphere."""
     up = np.sign(y - 2.75)
-    _arrow(ax, (1.6, 2.75 + 0.5 * up), (2.3, y - 0.12 * up), colour, bend=-0.22 * up)
+    _arrow(ax, (1.2, 2.75 + 0.25 * up), (2.24, y), colour, bend=-0.22 * up)
     width, gap = 0.24, 0.09
     start = 3.02 - (len(heights) * (width + gap) - gap) / 2
     for i, height in enumerate(heights):
@@ -72,7 +72,7 @@ def _branch(ax, y, colour, name, state, letter, heights):
     _text(ax, 5.0, y, f"$W_{letter}$", size=11, color=colour)
     _text(ax, 5.0, y - 0.66, "linear map,\ntrained", size=9.5, color=GREY)
     _arrow(ax, (5.28, y), (6.9 - 0.62, 2.75 + 0.86 * up), colour, bend=-0.2 * up)
-    _text(ax, 6.05, y - 0.10 * up + 0.12, f"$z_{letter}$", size=12, color=colour)
+    _text(ax, 6.1, y + 0.06 * up, f"$z_{letter}$", size=12, color=colour)
 
 
 def _sphere(ax, x, y, radius):
@@ -87,12 +87,12 @@ def _sphere(ax, x, y, radius):
         ax.plot(*ends.T, color=colour, linewidth=1.4, linestyle=(0, (2, 1.5)), zorder=3)
         _student_dot(ax, *ends[0], colour)
         _teacher_dot(ax, *ends[1], colour)
-    _text(ax, x + 0.42, y + radius + 0.34, "one unit sphere", size=11)
+    _text(ax, x + 0.3, y + radius + 0.3, "one unit sphere", size=11)
     _teacher_dot(ax, x + 0.02, y - radius - 0.28, GREY)
     _text(ax, x + 0.14, y - radius - 0.28, "teacher", size=9.5, color=GREY, align="left")
     _student_dot(ax, x + 0.02, y - radius - 0.52, GREY)
     _text(ax, x + 0.14, y - radius - 0.52, "student", size=9.5, color=GREY, align="left")
-    _arrow(ax, (x + radius + 0.1, y), (x + radius + 0.46, y), GREY)
+    _arrow(ax, (x + radius + 0.1, y), (x + radius + 0.4, y), GREY)
 
 
 def _score_matrix(ax, x, y, scores):
@@ -109,19 +109,23 @@ def _score_matrix(ax, x, y, scores):
     for i in range(count):
         corner = (left + i * side, top - (i + 1) * side)
         ax.add_patch(Rectangle(corner, side, side, facecolor="none", edgecolor=STUDENT, linewidth=2.2, zorder=4))
+    length = side * count
+    for corner, size in (((left, top - 2 * side), (length, side)), ((left + side, top - length), (side, length))):
+        outline = {"edgecolor": TEACHER, "linewidth": 1.6, "linestyle": (0, (3, 1.5)), "zorder": 5}
+        ax.add_patch(Rectangle(corner, *size, facecolor="none", **outline))
     _text(ax, x, top + 0.62, "B × B scores", size=11)
-    _text(ax, x, top - side * count - 0.36, "$s_{ij}$ = scale · $\\langle z_{S,i}\\,, z_{T,j}\\rangle$ + bias", size=11)
-    _text(ax, x, top - side * count - 0.66, "scale and bias are learned", size=9.5, color=GREY)
-    _arrow(ax, (left + count * side + 0.1, y + 0.45), (10.72, y + 1.05), GREY, bend=-0.1)
-    _arrow(ax, (left + count * side + 0.1, y - 0.45), (10.72, y - 1.0), GREY, bend=0.1)
+    _text(ax, x, top - length - 0.36, "$s_{ij}$ = scale · $\\langle z_{S,i}\\,, z_{T,j}\\rangle$ + bias", size=11)
+    _text(ax, x, top - length - 0.66, "scale and bias are learned", size=9.5, color=GREY)
+    _arrow(ax, (left + length + 0.1, y + 0.45), (10.72, y + 1.05), GREY, bend=-0.1)
+    _arrow(ax, (left + length + 0.1, y - 0.45), (10.72, y - 1.0), GREY, bend=0.1)
 
 
 def _contrast(ax, scores):
     _box(ax, 10.75, 3.0, 2.15, 2.3, face="white", edge=PALE)
     _text(ax, 11.82, 5.07, "contrast", size=12, weight="bold", color=STUDENT)
     _text(ax, 11.82, 4.72, "each student picks out\nits own image's teacher", size=9.5)
-    _bars(ax, 11.38, 3.52, _softmax(scores[0]), 0.22, 0.85, marked=0)
-    _student_dot(ax, 11.12, 3.62, _IMAGES[0])
+    _bars(ax, 11.4, 3.5, _softmax(scores[0]), 0.26, 0.88, marked=0)
+    _student_dot(ax, 11.14, 3.62, _IMAGES[0])
     _text(ax, 11.82, 3.17, "$-\\log\\, p_{ii}$", size=11.5)
 
 
@@ -130,12 +134,12 @@ def _consistency(ax, scores):
     _text(ax, 11.82, 2.62, "consistency", size=12, weight="bold", color=TEACHER)
     _text(ax, 11.82, 2.27, "rows and columns\nagree on who is alike", size=9.5)
     image = 1
-    _student_dot(ax, 11.28, 1.98, _IMAGES[image])
-    _text(ax, 11.42, 1.97, "row $p_i$", size=9.5, align="left")
-    _bars(ax, 10.93, 1.1, _softmax(scores[image]), 0.19, 0.72)
-    _teacher_dot(ax, 12.2, 1.98, _IMAGES[image])
-    _text(ax, 12.34, 1.97, "col. $q_i$", size=9.5, align="left")
-    _bars(ax, 11.95, 1.1, _softmax(scores[:, image]), 0.19, 0.72, rings=False)
+    _student_dot(ax, 11.28, 1.94, _IMAGES[image])
+    _text(ax, 11.42, 1.93, "row $p_i$", size=9.5, align="left")
+    _bars(ax, 10.93, 1.1, _softmax(scores[image]), 0.19, 0.68)
+    _teacher_dot(ax, 12.2, 1.94, _IMAGES[image])
+    _text(ax, 12.34, 1.93, "col. $q_i$", size=9.5, align="left")
+    _bars(ax, 11.95, 1.1, _softmax(scores[:, image]), 0.19, 0.68, rings=False)
     _text(ax, 11.82, 0.73, "KL( $q_i$ ‖ $p_i$ )", size=11.5)
 
 

@@ -6,12 +6,13 @@ from dcd_utils.training.course import course_runs
 from dcd_utils.training.grid import read_results, report, reproduce
 from dcd_utils.training.loop import FrozenTeacher, NonFiniteLoss, evaluate, fit, train_epoch
 from dcd_utils.training.profiles import Profile, profile
-from dcd_utils.training.recipe import PAPER, QUICK, Recipe
+from dcd_utils.training.recipe import PAPER, QUICK, QUICK_TEACHER, Recipe
 from dcd_utils.training.runs import Run
 
 __all__ = [
     "PAPER",
     "QUICK",
+    "QUICK_TEACHER",
     "FrozenTeacher",
     "NonFiniteLoss",
     "Profile",

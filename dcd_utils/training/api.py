@@ -1,4 +1,4 @@
-"""Train a network, or distil one into another; a run with exactly the same config is loaded instead of trained again."""
+"""Train a network, or distil one into another; a run with exactly the same config is loaded instead."""
 
 from __future__ import annotations
 
@@ -17,16 +17,23 @@ from dcd_utils.training.runs import FORMAT, Run, RunFolder
 
 
 def train(
-    model: nn.Module, train: ImageSet, test: ImageSet, recipe: Recipe = QUICK, seed: int = 0, run_dir: str | os.PathLike | None = None
+    model: nn.Module,
+    train: ImageSet,
+    test: ImageSet,
+    recipe: Recipe = QUICK,
+    seed: int = 0,
+    run_dir: str | os.PathLike | None = None,
 ) -> Run:
     """Train `model` on labels alone, or load the run that did exactly this.
 
     Args:
-        model: trained in place; its present weights are the start. `models.create(name, num_classes, seed=seed)` makes one.
+        model: trained in place; its present weights are the start. `models.create(name, num_classes, seed=seed)`
+            makes one.
         train, test: image sets on one device, which becomes the device of training.
         recipe: how to train.
         seed: decides batches and views; a student distilled with the same seed sees the same ones.
-        run_dir: the run's folder; None: `data/runs/<name>-<hash of config>`. An unfinished run in it is taken up where it stopped.
+        run_dir: the run's folder; None: `data/runs/<name>-<hash of config>`. An unfinished run in it is taken up
+            where it stopped.
 
     Raises:
         ValueError: the outputs do not match the classes, train and test disagree, or the folder holds another run.
@@ -65,7 +72,8 @@ def distill(
     known = getattr(teacher, "classes", None)
     if known is not None and tuple(known) != tuple(train.classes):
         raise ValueError(
-            f"the teacher was trained on other classes ({_some(known)}) than the student's data has ({_some(train.classes)}): "
+            f"the teacher was trained on other classes ({_some(known)}) than the student's data has "
+            f"({_some(train.classes)}): "
             "train the teacher on the same data set"
         )
     options, weights = options or {}, weights or {}
@@ -73,7 +81,12 @@ def distill(
         # what a loss learns starts from the run's seed, not from whatever ran before
         torch.manual_seed(runtime.generator("losses", method, seed).initial_seed())
         objective = losses.objective(method, *outputs, weights=weights, **options)
-    details = {"method": method.lower(), "weights": objective.weights, "options": options, "teacher": runtime.digest(teacher.state_dict())}
+    details = {
+        "method": method.lower(),
+        "weights": objective.weights,
+        "options": options,
+        "teacher": runtime.digest(teacher.state_dict()),
+    }
     return _run("distill", student, teacher, objective, train, test, recipe, seed, run_dir, details)
 
 
@@ -81,7 +94,8 @@ def _run(kind, model, teacher, objective, train, test, recipe, seed, run_dir, de
     device = train.device
     if test.device != device or test.classes != train.classes:
         raise ValueError(
-            f"train is on {device} with classes {_some(train.classes)}, test is on {test.device} with {_some(test.classes)}: "
+            f"train is on {device} with classes {_some(train.classes)}, test is on {test.device} with "
+            f"{_some(test.classes)}: "
             "both must come from one data.load"
         )
     if len(train) < 2:

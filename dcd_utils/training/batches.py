@@ -1,4 +1,4 @@
-"""Which images, in which views, at which step: a function of the seed and the epoch alone, so every method sees the same."""
+"""Which images, in which views, at which step: a function of seed and epoch alone, so every method sees the same."""
 
 from __future__ import annotations
 
@@ -11,10 +11,13 @@ from dcd_utils import runtime
 from dcd_utils.data import views
 
 
-def batches(size: int, batch_size: int, seed: int, epoch: int, device: torch.device | str = "cpu") -> Iterator[tuple[Tensor, Tensor]]:
+def batches(
+    size: int, batch_size: int, seed: int, epoch: int, device: torch.device | str = "cpu"
+) -> Iterator[tuple[Tensor, Tensor]]:
     """(indices, views) of each step of an epoch: both int64 [B], every image once, each in a random view.
 
-    The last batch holds what is left; a rest of one image is left out, since one image has nothing to be contrasted with.
+    The last batch holds what is left; a rest of one image is left out, since one image has nothing to be
+    contrasted with.
     """
     order = torch.randperm(size, generator=runtime.generator("order", seed, epoch))
     drawn = torch.randint(views.NUM_VIEWS, (size,), generator=runtime.generator("views", seed, epoch))

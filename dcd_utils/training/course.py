@@ -45,7 +45,7 @@ def course_runs(
         train, test = profile.load()
     first = profile.seeds[0]
     network = models.create(profile.teacher, train.num_classes, seed=first)
-    teacher = learn(network, train, test, profile.recipe, seed=first)
+    teacher = learn(network, train, test, profile.teacher_recipe, seed=first)
     students = {}
     for seed in profile.seeds:
         for method in methods:

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dcd_utils import losses, models, runtime
+from dcd_utils import losses, models
 from dcd_utils.data import ImageSet
 from dcd_utils.training.api import distill, train
 from dcd_utils.training.recipe import Recipe
@@ -27,6 +27,7 @@ def reproduce(
     recipe: Recipe,
     results: str | os.PathLike,
     dataset: str,
+    teacher_recipe: Recipe | None = None,
     teacher_per_seed: bool = False,
 ) -> Path:
     """Train every (pair, method, seed) that has no finished run yet, and write one JSON log for each.
@@ -39,10 +40,12 @@ def reproduce(
         seeds: of the students.
         results: the folder of the logs.
         dataset: the name that the logs carry.
+        teacher_recipe: None: `recipe`, which then holds for teachers and students alike.
         teacher_per_seed: a teacher for each seed, instead of one teacher (of the first seed) for all.
 
     Raises:
-        ValueError: an unknown network or method, or a results folder with a log of another config; nothing is then trained.
+        ValueError: an unknown network or method, or a results folder with a log of another config; nothing is then
+            trained.
     """
     pairs, methods, seeds, results = list(pairs), list(methods), list(seeds), Path(results)
     for name in {name for pair in pairs for name in pair} - set(models.names()):
@@ -54,7 +57,8 @@ def reproduce(
     for teacher_name, student_name in pairs:
         for seed in seeds:
             teacher_seed = seed if teacher_per_seed else seeds[0]
-            teacher = train(models.create(teacher_name, classes, seed=teacher_seed), train_set, test_set, recipe, teacher_seed)
+            network = models.create(teacher_name, classes, seed=teacher_seed)
+            teacher = train(network, train_set, test_set, teacher_recipe or recipe, teacher_seed)
             label = {"dataset": dataset, "teacher": teacher_name, "student": student_name}
             _log(teacher, {**label, "method": "teacher", "seed": teacher_seed}, results)
             for method in methods:
@@ -86,7 +90,8 @@ def _log(run: Run, label: dict, results: Path) -> None:
 
 
 def read_results(folder: str | os.PathLike) -> pd.DataFrame:
-    """A row a log: dataset, teacher, student, method, seed, accuracy (last epoch, %), best_accuracy, hardware, and more.
+    """A row a log: dataset, teacher, student, method, seed, accuracy (last epoch, %), best_accuracy, hardware, and
+    more.
 
     Raises:
         FileNotFoundError: the folder holds no logs.
@@ -112,14 +117,15 @@ def read_results(folder: str | os.PathLike) -> pd.DataFrame:
 
 
 def report(folder: str | os.PathLike) -> str:
-    """The logs of a folder as a Markdown table: mean, spread (standard deviation, n - 1) and number of seeds, and every seed's figure."""
+    """The logs of a folder as a Markdown table: mean, spread (standard deviation, n - 1), seeds, and every figure."""
     table = read_results(folder)
     lines = []
     for (dataset, teacher, student), part in table.groupby(["dataset", "teacher", "student"]):
         order = ["teacher", "alone", *sorted(set(part.method) - {"teacher", "alone"}, key=_method_order)]
         alone = part[part.method == "alone"].accuracy.mean()
         lines += [
-            f"{teacher} to {student} on {dataset}: {part.epochs.iloc[0]} epochs, {part.precision.iloc[0]}, last epoch, top-1 % on the test images. "
+            f"{teacher} to {student} on {dataset}: {_epochs(part)} epochs, {part.precision.iloc[0]}, last epoch, "
+            f"top-1 % on the test images. "
             f"Hardware: {'; '.join(sorted(set(part.hardware)))}. torch {', '.join(sorted(set(part.torch)))}.",
             "",
             "| | mean | spread | seeds | above student alone | each seed |",
@@ -134,10 +140,17 @@ def report(folder: str | os.PathLike) -> str:
             above = f"{own.accuracy.mean() - alone:+.2f}" if method != "alone" else ""
             each = ", ".join(f"{value:.2f}" for value in own.accuracy)
             lines.append(
-                f"| {_label(method, teacher, student)} | {own.accuracy.mean():.2f} | {spread} | {len(own)} | {above} | {each} |"
+                f"| {_label(method, teacher, student)} | {own.accuracy.mean():.2f} | {spread} | {len(own)} | "
+                f"{above} | {each} |"
             )
         lines.append("")
     return "\n".join(lines)
+
+
+def _epochs(part: pd.DataFrame) -> str:
+    teacher, students = ({*part[(part.method == "teacher") == which].epochs} for which in (True, False))
+    together = ", ".join(map(str, sorted(teacher | students)))
+    return together if len(teacher | students) < 2 else f"{max(students)} (teacher {max(teacher)})"
 
 
 def _label(method: str, teacher: str, student: str) -> str:

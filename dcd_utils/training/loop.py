@@ -116,7 +116,7 @@ class Ledger:
             name = self.names[causes[0] if causes else column]
             raise NonFiniteLoss(
                 f'the loss term "{name}" is {rows[step, causes[0] if causes else column].item()} in epoch {epoch + 1}, '
-                f"step {step + 1} of {len(rows)}: lower the learning rate or use precision=\"fp32\""
+                f'step {step + 1} of {len(rows)}: lower the learning rate or use precision="fp32"'
             )
         weights = torch.tensor(self.sizes, dtype=torch.float64)
         means = (weights @ rows) / weights.sum()
@@ -124,7 +124,9 @@ class Ledger:
 
 
 @torch.no_grad()
-def evaluate(model: nn.Module, image_set: ImageSet, batch_size: int = 500, precision: str = "auto") -> tuple[float, float]:
+def evaluate(
+    model: nn.Module, image_set: ImageSet, batch_size: int = 500, precision: str = "auto"
+) -> tuple[float, float]:
     """(top-1, top-5) accuracy in % on unaugmented images, batch norm in eval mode; the model's mode is restored.
 
     Raises:
@@ -166,7 +168,8 @@ def fit(
 
     Args:
         state: what an earlier `on_epoch` received, to go on from there; the result is that of an unbroken run.
-        on_epoch: called after every epoch with all that is needed to go on: epoch, model, objective, optimizer, history.
+        on_epoch: called after every epoch with all that is needed to go on: epoch, model, objective, optimizer,
+            history.
     """
     optimizer = make_optimizer(model, objective, recipe, train.device)
     history: list[dict] = []

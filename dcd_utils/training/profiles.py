@@ -6,7 +6,7 @@ import os
 from dataclasses import dataclass, replace
 
 from dcd_utils import data
-from dcd_utils.training.recipe import PAPER, QUICK, Recipe
+from dcd_utils.training.recipe import PAPER, QUICK, QUICK_TEACHER, Recipe
 
 
 @dataclass(frozen=True)
@@ -17,7 +17,8 @@ class Profile:
         name: "quick" or "full".
         dataset, root: what `data.load` is called with.
         teacher, student: names of networks.
-        recipe: for both.
+        teacher_recipe: of the teacher.
+        recipe: of the students.
         seeds: of the students; the teacher is trained with the first.
         points: how many test images a t-SNE or UMAP picture shows.
     """
@@ -27,6 +28,7 @@ class Profile:
     root: str | os.PathLike | None
     teacher: str
     student: str
+    teacher_recipe: Recipe
     recipe: Recipe
     seeds: tuple[int, ...]
     points: int
@@ -37,8 +39,8 @@ class Profile:
 
 
 _PROFILES = {
-    "quick": Profile("quick", "shapes", None, "resnet20", "resnet8", QUICK, (0, 1), 1000),
-    "full": Profile("full", "cifar100", None, "wrn_40_2", "wrn_16_2", PAPER, (0, 1, 2), 5000),
+    "quick": Profile("quick", "shapes", None, "resnet20", "resnet8", QUICK_TEACHER, QUICK, (0, 1), 1000),
+    "full": Profile("full", "cifar100", None, "wrn_40_2", "wrn_16_2", PAPER, PAPER, (0, 1, 2), 5000),
 }
 
 
@@ -53,7 +55,9 @@ def profile(
 ) -> Profile:
     """The named profile with some of its choices replaced; None leaves a choice as it is.
 
-    Fewer epochs than the recipe's change "steps" to "one_cycle", because the milestones would never be reached.
+    Other epochs than the profile's hold for teacher and students alike, along the quick recipe's single cycle,
+    since the
+    milestones of "steps" would lie elsewhere.
 
     Raises:
         ValueError: no profile of that name.
@@ -61,9 +65,9 @@ def profile(
     if name not in _PROFILES:
         raise ValueError(f'profile "{name}" does not exist: choose one of {", ".join(_PROFILES)}')
     chosen = _PROFILES[name]
-    recipe = chosen.recipe
-    if epochs is not None and epochs != recipe.epochs:
-        recipe = QUICK.but(epochs=epochs)
+    recipes = {}
+    if epochs is not None and not epochs == chosen.recipe.epochs == chosen.teacher_recipe.epochs:
+        recipes = dict.fromkeys(("teacher_recipe", "recipe"), QUICK.but(epochs=epochs))
     changes = {"dataset": dataset, "root": root, "teacher": teacher, "student": student}
     changes |= {"seeds": tuple(seeds) if seeds is not None else None}
-    return replace(chosen, recipe=recipe, **{key: value for key, value in changes.items() if value is not None})
+    return replace(chosen, **recipes, **{key: value for key, value in changes.items() if value is not None})

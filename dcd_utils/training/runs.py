@@ -44,7 +44,8 @@ class Run:
 
     @property
     def history(self) -> pd.DataFrame:
-        """A row an epoch: accuracies in %, every loss term (mean over the epoch), scale, bias, learning rate, seconds."""
+        """A row an epoch: accuracies in %, every loss term (mean over the epoch), scale, bias, learning rate,
+        seconds."""
         import pandas as pd
 
         return pd.DataFrame(self.rows)
@@ -56,7 +57,7 @@ class Run:
 
     @property
     def best_accuracy(self) -> float:
-        """Highest top-1 accuracy in % of any epoch. It was chosen on the test images, so it flatters: do not report it as the result."""
+        """Highest top-1 accuracy in % of any epoch: chosen on the test images, so it flatters; not to be reported."""
         return max(row["test_accuracy"] for row in self.rows)
 
     @property
@@ -73,7 +74,8 @@ def config_hash(config: dict) -> str:
 class RunFolder:
     """Reads and writes one run's files, each whole or absent.
 
-    config.json (first), checkpoint.pt (after every epoch), weights.safetensors and history.csv (at the end), result.json
+    config.json (first), checkpoint.pt (after every epoch), weights.safetensors and history.csv (at the end),
+    result.json
     (last: a folder with it is a finished run).
 
     Args:
@@ -87,7 +89,9 @@ class RunFolder:
 
     def __init__(self, path: str | os.PathLike | None, config: dict, label: str):
         self.config = json.loads(json.dumps(config))
-        self.path = Path(path) if path is not None else runtime.data_dir() / "runs" / f"{label}-{config_hash(self.config)}"
+        self.path = (
+            Path(path) if path is not None else runtime.data_dir() / "runs" / f"{label}-{config_hash(self.config)}"
+        )
         known = self._read_json("config.json")
         if known is not None and known != self.config:
             raise ValueError(
@@ -145,7 +149,9 @@ class RunFolder:
         try:
             return json.loads(path.read_text()) if path.exists() else None
         except json.JSONDecodeError as error:
-            raise ValueError(f'"{path}" is damaged ({error}): delete the folder "{self.path}" to train this run anew') from error
+            raise ValueError(
+                f'"{path}" is damaged ({error}): delete the folder "{self.path}" to train this run anew'
+            ) from error
 
     def _write(self, name: str, content: bytes) -> None:
         with self._partial(name) as partial:
@@ -164,5 +170,7 @@ class RunFolder:
 def _differences(known: Any, given: Any, prefix: str = "") -> str:
     if isinstance(known, dict) and isinstance(given, dict):
         keys = [key for key in {**known, **given} if known.get(key) != given.get(key)]
-        return "; ".join(_differences(known.get(key), given.get(key), f"{prefix}.{key}".lstrip(".")) for key in keys[:6])
+        return "; ".join(
+            _differences(known.get(key), given.get(key), f"{prefix}.{key}".lstrip(".")) for key in keys[:6]
+        )
     return f"{prefix} is {known!r} there and {given!r} here"

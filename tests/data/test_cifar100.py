@@ -26,7 +26,10 @@ def md5(content):
 def archive(monkeypatch):
     """(bytes, pixels): an archive as CIFAR-100 ships it, with 200 + 100 images; torchvision is told its checksums."""
     rng = np.random.default_rng(0)
-    pixels = {"train": rng.integers(0, 256, (200, 3072), dtype=np.uint8), "test": rng.integers(0, 256, (100, 3072), dtype=np.uint8)}
+    pixels = {
+        "train": rng.integers(0, 256, (200, 3072), dtype=np.uint8),
+        "test": rng.integers(0, 256, (100, 3072), dtype=np.uint8),
+    }
     files = {"meta": pickle.dumps({"fine_label_names": NAMES, "coarse_label_names": []})}
     for part, rows in pixels.items():
         files[part] = pickle.dumps({"data": rows, "fine_labels": [index % 100 for index in range(len(rows))]})
@@ -40,7 +43,9 @@ def archive(monkeypatch):
     monkeypatch.setattr(datasets.CIFAR100, "tgz_md5", md5(content))
     monkeypatch.setattr(datasets.CIFAR100, "train_list", [["train", md5(files["train"])]])
     monkeypatch.setattr(datasets.CIFAR100, "test_list", [["test", md5(files["test"])]])
-    monkeypatch.setattr(datasets.CIFAR100, "meta", {"filename": "meta", "key": "fine_label_names", "md5": md5(files["meta"])})
+    monkeypatch.setattr(
+        datasets.CIFAR100, "meta", {"filename": "meta", "key": "fine_label_names", "md5": md5(files["meta"])}
+    )
     return content, pixels
 
 

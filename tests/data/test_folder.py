@@ -21,7 +21,9 @@ def tree(tmp_path):
                 pixels = rng.integers(0, 256, (32, 32, 3), dtype=np.uint8)
                 Image.fromarray(pixels).save(root / part / name / f"{index}.png")
     Image.fromarray(rng.integers(0, 256, (50, 40), dtype=np.uint8)).save(root / "train" / "cat" / "grey.jpg")
-    Image.fromarray(rng.integers(0, 256, (20, 64, 4), dtype=np.uint8), "RGBA").save(root / "train" / "dog" / "clear.PNG")
+    Image.fromarray(rng.integers(0, 256, (20, 64, 4), dtype=np.uint8), "RGBA").save(
+        root / "train" / "dog" / "clear.PNG"
+    )
     (root / "train" / "cat" / "notes.txt").write_text("not an image")
     return root
 

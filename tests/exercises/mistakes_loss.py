@@ -10,6 +10,10 @@ def _contrast(scores):
     return F.cross_entropy(scores, torch.arange(len(scores)))
 
 
+def _logarithm_forgotten(scores):
+    return -(scores.softmax(0) + scores.softmax(1)).trace() / (2 * len(scores))
+
+
 def _off_diagonal_forgotten(scores):
     return (scores.diagonal().sigmoid() - 1).mean()
 
@@ -23,8 +27,8 @@ MISTAKES = {
         (lambda scores: _contrast(scores) + _contrast(scores.T), "Both directions are there"),
         (_contrast, "student to teacher alone"),
         (lambda scores: _contrast(scores.T), "teacher to student alone"),
-        (lambda scores: -(scores.softmax(0) + scores.softmax(1)).trace() / (2 * len(scores)), "The probabilities are right"),
-        (lambda scores: (scores.log_softmax(0) + scores.log_softmax(1)).trace() / (2 * len(scores)), "sign"),
+        (_logarithm_forgotten, "The probabilities are right"),
+        (lambda scores: -(_contrast(scores) + _contrast(scores.T)) / 2, "sign"),
     ],
     "02.2": [
         (lambda contrast, size: math.log((size - 1) / (math.exp(contrast) - 1)), "cosine 0"),

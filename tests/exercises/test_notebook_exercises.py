@@ -1,7 +1,10 @@
-"""The exercises as the notebooks pose them: every solution is right, every cleared cell is politely told so, and typical
-mistakes get their own hints. The table of mistakes lies in mistakes_*.py, one file a notebook."""
+"""The exercises as the notebooks pose them: every solution is right, every cleared cell is politely told so.
+
+Typical mistakes get their own hints: the tables of mistakes lie in mistakes_*.py, one file a notebook.
+"""
 
 import ast
+import contextlib
 import importlib.util
 import json
 import re
@@ -41,10 +44,14 @@ def answer(notebook, name, source):
     wanted = (ast.Import, ast.ImportFrom, ast.FunctionDef, ast.ClassDef)
     namespace = {}
     for cell in code_cells(notebook):
-        if not SOLUTION.search(cell) and "%" not in cell[:1]:
-            body = [node for node in ast.parse(cell).body if isinstance(node, wanted)]
-            exec(compile(ast.Module(body, []), notebook.name, "exec"), namespace)
-    exec(compile("\n".join(CHECK.sub("", source).splitlines()), notebook.name, "exec"), namespace)
+        if SOLUTION.search(cell) or cell.startswith("%"):
+            continue
+        for node in ast.parse(cell).body:
+            if isinstance(node, wanted):
+                # a definition that needs the notebook's results (a default value, say) is none that a solution may use
+                with contextlib.suppress(NameError):
+                    exec(compile(ast.Module([node], []), notebook.name, "exec"), namespace)
+    exec(compile(CHECK.sub("", source), notebook.name, "exec"), namespace)
     return namespace[name]
 
 
@@ -53,8 +60,7 @@ def mistakes():
         spec = importlib.util.spec_from_file_location(path.stem, path)
         module = importlib.util.module_from_spec(spec)
         spec.loader.exec_module(module)
-        for number, table in module.MISTAKES.items():
-            yield number, table
+        yield from module.MISTAKES.items()
 
 
 @pytest.mark.parametrize(("notebook", "number", "name", "source"), list(posed()))
@@ -79,7 +85,8 @@ def test_a_typical_mistake_gets_its_own_hint(number, wrong, hint):
 
 def test_notebooks_registry_and_mistakes_speak_of_the_same_exercises():
     in_notebooks = [case.values[1] for case in posed()]
-    assert sorted(in_notebooks) == list(exercises.registry())
+    existing = {notebook.name[:2] for notebook in NOTEBOOKS}
+    assert in_notebooks == [number for number in exercises.registry() if number[:2] in existing]
     tables = dict(mistakes())
     for number in in_notebooks:
         hints = {exercises.check(number, wrong).message for wrong, _ in tables.get(number, ())}

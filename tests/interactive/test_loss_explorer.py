@@ -13,7 +13,9 @@ from dcd_utils.interactive.loss import COSINES, loss_parts
 from dcd_utils.losses import dcd_terms
 
 
-@pytest.mark.parametrize(("exp_t", "bias", "alpha"), [(math.e, 0.0, 0.5), (0.3, -4.0, 2.0), (10.0, 1.0, 0.0), (14.0, 2.0, 0.5)])
+@pytest.mark.parametrize(
+    ("exp_t", "bias", "alpha"), [(math.e, 0.0, 0.5), (0.3, -4.0, 2.0), (10.0, 1.0, 0.0), (14.0, 2.0, 0.5)]
+)
 def test_parts_equal_the_package_in_values_and_gradients(exp_t, bias, alpha):
     parts = loss_parts(COSINES, exp_t, bias, alpha)
     log_scale = torch.tensor(math.log(exp_t), dtype=torch.float64, requires_grad=True)

@@ -71,7 +71,9 @@ def test_terms_equal_the_formulas(size, scale, bias):
     assert found == pytest.approx(reference_terms(z_student.numpy(), z_teacher.numpy(), scale, bias), abs=1e-10)
 
 
-@pytest.mark.parametrize(("log_scale", "bias", "alpha"), [(1.0, 0.0, 0.5), (2.2, 0.7, 2.0), (2.5, 0.0, 0.5), (1.0, 0.0, 0.0)])
+@pytest.mark.parametrize(
+    ("log_scale", "bias", "alpha"), [(1.0, 0.0, 0.5), (2.2, 0.7, 2.0), (2.5, 0.0, 0.5), (1.0, 0.0, 0.0)]
+)
 def test_loss_and_every_gradient_equal_the_formulas(log_scale, bias, alpha):
     loss, student, teacher = make(log_scale, bias, alpha=alpha)
     student.requires_grad_()
@@ -190,7 +192,7 @@ def test_mixed_precision_does_not_overflow(dtype, size):
     value.backward()
     assert value.dtype == torch.float32
     outside = loss(student.detach().float(), teacher.float())
-    assert value.item() == pytest.approx(outside.item(), abs=1e-5)  # the arithmetic was float32: only the inputs are rounded
+    assert value.item() == pytest.approx(outside.item(), abs=1e-5)  # float32 arithmetic: only the inputs are rounded
     gradients = [student.grad, *(parameter.grad for parameter in loss.parameters())]
     assert all(torch.isfinite(gradient).all() for gradient in gradients)
 

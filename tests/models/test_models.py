@@ -48,7 +48,8 @@ def test_one_pass_gives_maps_pooled_and_logits(name, side):
     torch.testing.assert_close(model.fc(features.pooled), features.logits)
 
 
-# mean absolute value of every map, of the pooled features and of the logits, in float64, with the weights of `fill`; taken
+# mean absolute value of every map, of the pooled features and of the logits, in float64, with the weights of
+# `fill`; taken
 # from RepDistiller's networks, whose outputs agreed with ours to 1e-15 of the largest value, element by element
 GOLDEN = {
     "resnet8": [0.0412830629886, 0.0471173421856, 0.035817444676, 0.0472508943111, 0.0472508943111, 0.998893113119],
@@ -94,7 +95,9 @@ def test_seeds_decide_weights_and_nothing_else():
     first = models.create("resnet8", 10, seed=1)
     assert torch.equal(torch.rand(3), expected), "a seeded network must leave the global generator alone"
     same, other = models.create("resnet8", 10, seed=1), models.create("resnet8", 10, seed=2)
-    assert torch.equal(first.conv1.weight, same.conv1.weight) and not torch.equal(first.conv1.weight, other.conv1.weight)
+    assert torch.equal(first.conv1.weight, same.conv1.weight) and not torch.equal(
+        first.conv1.weight, other.conv1.weight
+    )
 
 
 def test_bad_input_is_named():

@@ -24,7 +24,9 @@ def test_what_does_not_fit_is_listed_and_changes_nothing(tmp_path):
     torch.save({"model": models.create("resnet14", 20).state_dict()}, tmp_path / "other.pth")
     model = models.create("resnet8", 10, seed=0)
     before = outputs(model)
-    with pytest.raises(ValueError, match=r"unexpected: layer1.1.*of another shape: fc.weight \(20, 64\) instead of \(10, 64\)"):
+    with pytest.raises(
+        ValueError, match=r"unexpected: layer1.1.*of another shape: fc.weight \(20, 64\) instead of \(10, 64\)"
+    ):
         models.load_weights(model, tmp_path / "other.pth")
     assert torch.equal(outputs(model), before)
 

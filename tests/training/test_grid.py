@@ -23,7 +23,12 @@ def test_grid_writes_a_log_a_run_and_goes_on_where_it_stopped(tiny_sets, tmp_pat
     text = training.report(tmp_path / "logs")
     assert "| student alone (resnet8) |" in text and "| DCD+KD |" in text and "| 2 |" in text
     log = json.loads((tmp_path / "logs" / "resnet14-resnet8-dcd+kd-seed1.json").read_text())
-    assert log["config"]["recipe"]["epochs"] == 1 and len(log["history"]) == 1 and log["hardware"] and log["versions"]["torch"]
+    assert (
+        log["config"]["recipe"]["epochs"] == 1
+        and len(log["history"]) == 1
+        and log["hardware"]
+        and log["versions"]["torch"]
+    )
 
 
 def test_a_log_of_another_config_is_not_overwritten(tiny_sets, tmp_path):
@@ -53,7 +58,9 @@ def test_bad_grids_train_nothing(tiny_sets, tmp_path, monkeypatch):
 
 @pytest.fixture
 def small_shapes(shapes, monkeypatch):
-    monkeypatch.setattr(training.Profile, "load", lambda self: (shapes[0].subset(range(48)), shapes[1].subset(range(20))))
+    monkeypatch.setattr(
+        training.Profile, "load", lambda self: (shapes[0].subset(range(48)), shapes[1].subset(range(20)))
+    )
 
 
 def test_command_line(small_shapes, tmp_path, capsys):

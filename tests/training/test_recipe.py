@@ -17,7 +17,9 @@ def test_one_cycle_rises_then_falls_to_zero():
     rates = [recipe.learning_rate_at(step, 10) for step in range(100)]
     assert max(rates) == pytest.approx(recipe.learning_rate) and rates.index(max(rates)) == 19
     assert rates[9] == pytest.approx(recipe.learning_rate / 2)
-    assert all(later < earlier for earlier, later in zip(rates[19:], rates[20:], strict=False)) and rates[-1] == pytest.approx(0)
+    assert all(later < earlier for earlier, later in zip(rates[19:], rates[20:], strict=False)) and rates[
+        -1
+    ] == pytest.approx(0)
 
 
 @pytest.mark.parametrize(
@@ -40,7 +42,13 @@ def test_profiles():
     assert (quick.dataset, quick.teacher, quick.student, quick.recipe) == ("shapes", "resnet20", "resnet8", QUICK)
     assert (full.dataset, full.recipe) == ("cifar100", PAPER)
     short = profile("full", dataset="folder", root="images", epochs=3, seeds=[4])
-    assert (short.dataset, short.root, short.recipe.epochs, short.recipe.schedule, short.seeds) == ("folder", "images", 3, "one_cycle", (4,))
+    assert (short.dataset, short.root, short.recipe.epochs, short.recipe.schedule, short.seeds) == (
+        "folder",
+        "images",
+        3,
+        "one_cycle",
+        (4,),
+    )
     assert quick.load()[0].num_classes == 20
     with pytest.raises(ValueError, match="quick, full"):
         profile("fast")

@@ -9,7 +9,9 @@ from dcd_utils import losses, models, training
 from dcd_utils.data import ImageSet
 from dcd_utils.training import api, loop
 
-FAST = training.Recipe(epochs=2, batch_size=16, learning_rate=0.05, schedule="one_cycle", milestones=(), precision="fp32")
+FAST = training.Recipe(
+    epochs=2, batch_size=16, learning_rate=0.05, schedule="one_cycle", milestones=(), precision="fp32"
+)
 
 
 def student(seed=0, classes=3):
@@ -164,7 +166,10 @@ def test_weight_zero_equals_training_alone(tiny_sets, teacher):
 
 def test_bf16_stays_near_fp32_and_keeps_float32_weights(shapes):
     train, test = shapes
-    runs = [training.train(student(classes=20), train, test, FAST.but(precision=precision)) for precision in ("fp32", "bf16")]
+    runs = [
+        training.train(student(classes=20), train, test, FAST.but(precision=precision))
+        for precision in ("fp32", "bf16")
+    ]
     assert all(parameter.dtype == torch.float32 for parameter in runs[1].model.parameters())
     assert runs[0].history.train_loss.iloc[0] == pytest.approx(runs[1].history.train_loss.iloc[0], rel=0.02)
 

@@ -71,7 +71,11 @@ def _parser() -> argparse.ArgumentParser:
 
     table = commands.add_parser("report", help="logs as a table")
     table.add_argument("results", help="folder of the logs")
-    table.set_defaults(command=lambda options: print(training.report(options.results)))
+    table.add_argument(
+        "--into", metavar="FILE", help="replace the table between <!-- results: NAME --> and <!-- end -->"
+    )
+    table.add_argument("--plot", metavar="PNG", help="draw every run, too")
+    table.set_defaults(command=_report)
     return parser
 
 
@@ -125,6 +129,28 @@ def _reproduce(options) -> None:
         options.teacher_per_seed,
     )
     print(training.report(results))
+
+
+def _report(options) -> None:
+    text, folder = training.report(options.results), Path(options.results)
+    print(text)
+    if options.into:
+        start, end = f"<!-- results: {folder.name} -->\n", "<!-- end -->"
+        before, found, after = Path(options.into).read_text().partition(start)
+        if not found or end not in after:
+            raise ValueError(f'"{options.into}" has no lines "{start.strip()}" and "{end}" to put the table between')
+        Path(options.into).write_text(before + start + text + end + after.split(end, 1)[1])
+    if options.plot:
+        from dcd_utils import plots
+
+        table = training.read_results(folder)
+        teacher = table[table.method == "teacher"].accuracy.mean()
+        students = table[table.method != "teacher"].sort_values(
+            "method", key=lambda names: names.map(training.method_order)
+        )
+        students = students.assign(method=students.method.replace("alone", "student alone"))
+        title = f"{table.teacher[0]} to {table.student[0]} on {table.dataset[0]}"
+        plots.accuracy_by_method(students, teacher, title).savefig(options.plot, dpi=110, bbox_inches="tight")
 
 
 if __name__ == "__main__":

@@ -39,6 +39,7 @@ def text(source):
 def course(tmp_path, monkeypatch):
     """A writer of notebooks into a folder of its own: course("name", *cells) -> path."""
     monkeypatch.setenv("DCD_DATA", str(tmp_path / "data"))
+    monkeypatch.delenv("TQDM_DISABLE", raising=False)  # the notebooks' own bars are drawn, and taken out again
     (tmp_path / "notebooks").mkdir()
 
     def write(name, *cells):

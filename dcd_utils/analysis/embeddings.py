@@ -34,7 +34,10 @@ class Embedding:
     @property
     def caption(self) -> str:
         """Method and settings in one line, to be printed under a picture."""
-        return f"{self.method}, " + ", ".join(f"{name} {value}" for name, value in self.settings.items())
+        settings = dict(self.settings)
+        features = f"{settings.pop('width')} features" + (", standardised" if settings.pop("standardised") else " as they are")
+        pairs = [f"{name.replace('_', ' ')} {value}" for name, value in settings.items() if name != "images"]
+        return f"{self.method} of {settings['images']:,} images, {features}; " + ", ".join(pairs)
 
 
 def tsne(
@@ -61,7 +64,7 @@ def tsne(
         raise ValueError(
             f"perplexity={perplexity} was given for {len(features)} images: it must be above 0 and below the number of images"
         )
-    settings = {"perplexity": perplexity, "metric": metric, "init": "pca", "max_iter": max_iter}
+    settings = {"perplexity": float(perplexity), "metric": metric, "init": "pca", "max_iter": max_iter}
     points = TSNE(2, random_state=seed, learning_rate="auto", **settings).fit_transform(features)
     return _embedding(points, "t-SNE", settings, features, standardise, seed)
 
@@ -102,6 +105,7 @@ def aligned_umap(
     standardise: bool = False,
     metric: str = "euclidean",
     alignment: float = 0.01,
+    epochs: int = 200,
 ) -> list[Embedding]:
     """UMAP of several networks at once, each image pulled to the same place in all of them (umap-learn's AlignedUMAP).
 
@@ -110,6 +114,7 @@ def aligned_umap(
     Args:
         features_list: one [N, D_i] for each network, the same images in the same order; widths may differ.
         alignment: strength of the pull that holds an image in place from one network to the next.
+        epochs: passes of the optimiser; time grows in proportion.
 
     Raises:
         ValueError: fewer than two networks, different numbers of images, bad shape, NaN, or not 2 <= n_neighbors < N.
@@ -130,11 +135,12 @@ def aligned_umap(
         transform_seed=seed,
         alignment_regularisation=alignment,
         alignment_window_size=WINDOW,
+        n_epochs=epochs,
         **options[0],
     )
     with _quiet():
         maps = mapper.fit_transform(data, relations=same_image)
-    settings["alignment"] = alignment
+    settings |= {"alignment": alignment, "epochs": epochs}
     return [
         _embedding(points, "aligned UMAP", settings, features, standardise, seed)
         for points, features in zip(maps, prepared, strict=True)
@@ -181,5 +187,5 @@ def _umap_settings(n_neighbors, min_dist, metric, count):
 def _embedding(points, method, settings, features, standardise, seed):
     if not np.isfinite(points).all():
         raise ValueError(f"{method} lost {int(np.isnan(points).any(axis=1).sum())} images: raise n_neighbors")
-    facts = {**settings, "standardised": bool(standardise), "images": len(features), "width": features.shape[1], "seed": seed}
-    return Embedding(np.ascontiguousarray(points, dtype=np.float32), method, facts)
+    about = {"standardised": bool(standardise), "images": len(features), "width": features.shape[1]}
+    return Embedding(np.ascontiguousarray(points, dtype=np.float32), method, {**settings, "seed": seed, **about})

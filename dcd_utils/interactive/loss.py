@@ -10,6 +10,8 @@ import ipywidgets as widgets
 import numpy as np
 from matplotlib import colormaps
 
+from dcd_utils.plots.style import DIVERGING, HUES, SEQUENTIAL
+
 MAX_SCALE = 10.0
 # the batch of four of notebook 02: rows are students, columns teachers; the truck's student prefers the car's teacher
 COSINES = ((0.96, 0.60, 0.28, 0.80), (0.28, 0.80, -0.96, -0.60), (-0.28, -0.80, 0.96, 0.60), (0.00, -0.60, 1.00, 0.80))
@@ -125,7 +127,7 @@ def _picture(parts: LossParts, names: Sequence[str]) -> str:
     ]
     rows = "".join(
         f"<tr><td>{name}</td><td style='text-align:right'>{value:.3f}</td><td style='width:9em'>"
-        f"<div style='background:#0173b2;height:0.9em;width:{100 * min(value / 4, 1):.1f}%'></div></td></tr>"
+        f"<div style='background:{HUES[0]};height:0.9em;width:{100 * min(value / 4, 1):.1f}%'></div></td></tr>"
         for name, value in (("contrast", parts.contrast), ("consistency", parts.consistency), ("total", parts.total))
     )
     rows += f"<tr><td>scale</td><td style='text-align:right'>{parts.scale:.3f}</td></tr>"
@@ -138,8 +140,8 @@ def _table(title: str, values: np.ndarray, names: Sequence[str], rows: str, colu
     """A table coloured from 0 to `high`, or, if that is 0, symmetrically about 0."""
     signed = not high
     high = high or max(float(np.abs(values).max()), 1e-12)
-    colours = colormaps["RdBu_r" if signed else "Blues"]((values / high + signed) / (1 + signed))
-    dark = colours[..., :3] @ (0.3, 0.6, 0.1) < 0.55
+    colours = colormaps[DIVERGING if signed else SEQUENTIAL]((values / high + signed) / (1 + signed))
+    dark = colours[..., :3] @ (0.3, 0.6, 0.1) < 0.5
     head = "".join(f"<th>{name}</th>" for name in names)
     body = ""
     for i, name in enumerate(names):

@@ -37,7 +37,7 @@ def accuracy_by_method(
         ax.annotate(f"{mean:.1f}", (x + 0.22, mean), (4, 0), textcoords="offset points", va="center", fontweight="bold")
     if teacher is not None:
         ax.axhline(teacher, color=GREY, linestyle=(0, (4, 3)), linewidth=1)
-        ax.annotate(f"teacher {teacher:.1f}", (0, teacher), (2, 3), ("axes fraction", "data"), "offset points", color=GREY)
+        ax.annotate(f"teacher {teacher:.1f}", (0, teacher), (6, 3), ("axes fraction", "data"), "offset points", color=GREY)
     ax.margins(y=0.12)
     ax.set_xlim(-0.5, len(methods) - 0.3)
     ax.set_xticks(range(len(methods)), methods)

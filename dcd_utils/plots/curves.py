@@ -47,7 +47,7 @@ def training_curves(
 
 
 @themed
-def loss_terms(history, title: str = "What each term of the loss contributes", ax=None) -> Figure:
+def loss_terms(history, title: str = "Every term of the loss over training", ax=None) -> Figure:
     """Every term that a history recorded, before its weight, on a logarithmic axis: the terms differ by orders of magnitude.
 
     Raises:
@@ -60,6 +60,8 @@ def loss_terms(history, title: str = "What each term of the loss contributes", a
     for term in terms:
         ax.plot(history["epoch"], history[term], color=HUES[_TERMS.index(term)], label=_NAMES.get(term, term))
     ax.set_yscale("log")
+    ax.yaxis.set_major_formatter("{x:g}")
+    ax.xaxis.get_major_locator().set_params(integer=True)
     label(ax, title, "epoch", "loss term (unweighted, log scale)")
     ax.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
     return figure

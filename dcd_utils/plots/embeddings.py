@@ -94,5 +94,5 @@ def _legend(groups) -> dict:
 def _caption(figure, points) -> None:
     text = getattr(points, "caption", "")
     if text:
-        width = int(13 * figure.get_figwidth())
+        width = int(14 * figure.get_figwidth())
         figure.supxlabel(textwrap.fill(text, width), x=0.01, ha="left", fontsize=8, color=GREY)

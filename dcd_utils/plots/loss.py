@@ -7,17 +7,16 @@ from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
-import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-_STUDENT, _TEACHER = sns.color_palette("colorblind")[1], sns.color_palette("colorblind")[0]
-_TERMS = {"contrast": 0, "consistency": 1, "total": 2}
+from dcd_utils.plots.style import DIVERGING, GREY, HUES, PALE, SEQUENTIAL, STUDENT, TEACHER, canvas, label, themed
 
 
+@themed
 def matrix(
     values: Any,
-    axes: Axes | None = None,
+    ax: Axes | None = None,
     *,
     title: str = "",
     names: Sequence[str] = (),
@@ -32,60 +31,61 @@ def matrix(
         values: [R, C].
         names: the images of the batch, as tick labels on both axes (or numbers).
         rows, columns: what a row and a column belong to ("student" or "teacher").
-        limits: values of the two ends of the colour scale; symmetric about 0 if any value is negative.
+        limits: values of the two ends of the colour scale; None: symmetric about 0 if any value is negative, else from 0.
     """
     values = np.asarray(values)
-    figure, (axes,) = _panels(axes, 1, (3.6, 3.4))
+    figure, (ax,) = canvas(ax, (3.6, 3.5))
     if limits is None:
         high = max(float(np.abs(values).max()), 1e-12)
         limits = (-high if values.min() < 0 else 0.0, high)
-    image = axes.imshow(values, cmap="RdBu_r" if limits[0] < 0 else "Blues", vmin=limits[0], vmax=limits[1])
+    image = ax.imshow(values, cmap=DIVERGING if limits[0] < 0 else SEQUENTIAL, vmin=limits[0], vmax=limits[1])
     for (row, column), value in np.ndenumerate(values):
         red, green, blue, _ = image.cmap(image.norm(value))
-        colour = "black" if 0.3 * red + 0.6 * green + 0.1 * blue > 0.55 else "white"
+        colour = "black" if 0.3 * red + 0.6 * green + 0.1 * blue > 0.5 else "white"
         # adding 0.0 turns a rounded -0.0 into 0.0
         text = f"{round(float(value), digits) + 0.0:.{digits}f}"
-        axes.text(column, row, text, ha="center", va="center", fontsize=9, color=colour)
-    axes.set_title(title, fontsize=10)
-    axes.set(ylabel=f"{rows} of", xlabel=f"{columns} of")
-    axes.set_xticks(range(values.shape[1]), names or range(values.shape[1]), va="baseline")
-    axes.set_yticks(range(values.shape[0]), names or range(values.shape[0]))
-    axes.tick_params(length=0, labelsize=9)
-    axes.tick_params(axis="x", pad=14)
-    axes.spines[:].set_visible(False)
+        ax.text(column, row, text, ha="center", va="center", color=colour)
+    label(ax, title, f"{columns} of", f"{rows} of")
+    ax.set_xticks(range(values.shape[1]), names or range(values.shape[1]), va="baseline")
+    ax.set_yticks(range(values.shape[0]), names or range(values.shape[0]))
+    ax.tick_params(length=0)
+    ax.tick_params(axis="x", pad=14)
+    ax.spines[:].set_visible(False)
     return figure
 
 
+@themed
 def matrices(panels: Sequence[Mapping[str, Any]], **shared: Any) -> Figure:
     """Matrices side by side: each panel is a mapping of `matrix`'s arguments, `shared` holds for all."""
-    figure, axes = _panels(None, len(panels), (3.6, 3.4))
-    for panel, one in zip(panels, axes, strict=True):
-        matrix(axes=one, **{**shared, **panel})
+    figure, axes = canvas(None, (3.6 * len(panels), 3.5), columns=len(panels))
+    for panel, ax in zip(panels, axes, strict=True):
+        matrix(ax=ax, **{**shared, **panel})
     return figure
 
 
-def circle(student: Any, teacher: Any, names: Sequence[str], axes: Axes | None = None, title: str = "") -> Figure:
+@themed
+def circle(student: Any, teacher: Any, names: Sequence[str], title: str = "", ax: Axes | None = None) -> Figure:
     """Two-dimensional embeddings of unit length as arrows: student [B, 2] drawn through, teacher [B, 2] dashed."""
-    figure, (axes,) = _panels(axes, 1, (5.2, 4.6))
-    axes.add_patch(plt.Circle((0, 0), 1, fill=False, color="0.8"))
-    for points, colour, style, label, reach in (
-        (student, _STUDENT, "-", "student", 1.08),
-        (teacher, _TEACHER, "--", "teacher", 1.24),
+    figure, (ax,) = canvas(ax, (5.2, 4.8))
+    ax.add_patch(plt.Circle((0, 0), 1, fill=False, color=PALE))
+    for points, colour, style, name, reach in (
+        (student, STUDENT, "-", "student", 1.08),
+        (teacher, TEACHER, "--", "teacher", 1.24),
     ):
-        for position, (name, (x, y)) in enumerate(zip(names, np.asarray(points), strict=True)):
-            axes.plot([0, x], [0, y], style, color=colour, marker="o", markevery=[1], label=None if position else label)
+        for position, (image, (x, y)) in enumerate(zip(names, np.asarray(points), strict=True)):
+            ax.plot([0, x], [0, y], style, color=colour, marker="o", markevery=[1], label=None if position else name)
             side = "left" if x > 0.3 else "right" if x < -0.3 else "center"
-            axes.text(reach * x, reach * y, name, color=colour, ha=side, va="center", fontsize=9)
-    axes.set(xlim=(-1.5, 1.5), ylim=(-1.4, 1.4), aspect="equal", xlabel="first dimension", ylabel="second dimension")
-    axes.set_title(title, fontsize=10)
-    axes.legend(loc="lower left", fontsize=9)
-    sns.despine(ax=axes)
+            ax.text(reach * x, reach * y, image, color=colour, ha=side, va="center")
+    ax.set(xlim=(-1.5, 1.5), ylim=(-1.4, 1.4), aspect="equal")
+    label(ax, title, "first dimension", "second dimension")
+    ax.legend(loc="lower left")
     return figure
 
 
+@themed
 def curves(
     lines: Mapping[str, tuple[Any, Any]],
-    axes: Axes | None = None,
+    ax: Axes | None = None,
     *,
     title: str,
     x: str,
@@ -93,7 +93,7 @@ def curves(
     levels: Mapping[str, float] | None = None,
     bands: Mapping[str, Any] | None = None,
     legend: Any = "best",
-    size: tuple[float, float] = (5.0, 3.6),
+    size: tuple[float, float] = (5.2, 3.8),
     **settings: Any,
 ) -> Figure:
     """Up to six lines in one picture, told apart by colour and by dashes.
@@ -103,28 +103,27 @@ def curves(
         x, y: the axes' labels.
         levels: label -> height of a dotted horizontal line.
         bands: label of a line -> half width of the band around it.
-        legend: its place, as matplotlib names places.
+        legend: its place, as Matplotlib names places.
         **settings: of the axes, for instance xscale="log".
     """
-    figure, (axes,) = _panels(axes, 1, size)
-    palette = sns.color_palette("colorblind")
-    colours = [palette[i] for i in (0, 1, 2, 4, 3, 7)]  # neighbours in the palette's own order look alike
-    for position, (label, (across, up)) in enumerate(lines.items()):
-        axes.plot(across, up, ("-", "--", "-.", ":")[position % 4], color=colours[position], label=label)
-        if label in (bands or {}):
-            low, high = np.asarray(up) - bands[label], np.asarray(up) + bands[label]
-            axes.fill_between(across, low, high, color=colours[position], alpha=0.25, linewidth=0)
-    for label, height in (levels or {}).items():
-        axes.axhline(height, color="0.45", linewidth=1, linestyle=":")
-        where = axes.get_yaxis_transform()  # x in parts of the axes, y in data
-        axes.text(0.99, height, label, color="0.3", fontsize=8, ha="right", va="bottom", transform=where)
-    axes.set(xlabel=x, ylabel=y, **settings)
-    axes.set_title(title, fontsize=10)
-    axes.legend(fontsize=9, loc=legend)
-    sns.despine(ax=axes)
+    figure, (ax,) = canvas(ax, size)
+    colours = (HUES[0], HUES[1], HUES[2], HUES[4], HUES[3], GREY)  # neighbours that no one confuses
+    for position, (name, (across, up)) in enumerate(lines.items()):
+        ax.plot(across, up, ("-", "--", "-.", ":")[position % 4], color=colours[position], label=name)
+        if name in (bands or {}):
+            low, high = np.asarray(up) - bands[name], np.asarray(up) + bands[name]
+            ax.fill_between(across, low, high, color=colours[position], alpha=0.25, linewidth=0)
+    for name, height in (levels or {}).items():
+        ax.axhline(height, color=GREY, linewidth=1, linestyle=":")
+        where = ax.get_yaxis_transform()  # x in parts of the axes, y in data
+        ax.text(0.99, height, name, color=GREY, fontsize="small", ha="right", va="bottom", transform=where)
+    ax.set(**settings)
+    label(ax, title, x, y)
+    ax.legend(loc=legend)
     return figure
 
 
+@themed
 def loss_panels(
     scores: Any, p: Any, q: Any, gradient: Any, terms: Mapping[str, float], names: Sequence[str]
 ) -> Figure:
@@ -134,25 +133,14 @@ def loss_panels(
         scores, p, q, gradient: [B, B].
         terms: name -> value, for instance contrast, consistency and total.
     """
-    figure, axes = plt.subplots(2, 3, figsize=(10.5, 6.8), layout="constrained")
-    plt.close(figure)
-    matrix(scores, axes[0, 0], title="scores s", names=names)
-    matrix(p, axes[0, 1], title="row softmax p", names=names, limits=(0, 1))
-    matrix(q, axes[0, 2], title="column softmax q", names=names, limits=(0, 1), rows="teacher", columns="student")
-    matrix(gradient, axes[1, 0], title="gradient on s", names=names)
-    bars = axes[1, 1].bar(list(terms), list(terms.values()), color=sns.color_palette("colorblind")[: len(terms)])
-    axes[1, 1].bar_label(bars, fmt="%.3f", fontsize=9)
-    axes[1, 1].margins(y=0.12)
-    axes[1, 1].set_title("terms", fontsize=10)
-    axes[1, 2].set_axis_off()
-    sns.despine(ax=axes[1, 1])
+    figure, axes = canvas(None, (10.8, 7.0), rows=2, columns=3)
+    matrix(scores, axes[0], title="scores s", names=names)
+    matrix(p, axes[1], title="row softmax p", names=names, limits=(0, 1))
+    matrix(q, axes[2], title="column softmax q", names=names, limits=(0, 1), rows="teacher", columns="student")
+    matrix(gradient, axes[3], title="gradient on s", names=names)
+    bars = axes[4].bar(list(terms), list(terms.values()), color=HUES[: len(terms)])
+    axes[4].bar_label(bars, fmt="%.3f")
+    axes[4].margins(y=0.12)
+    label(axes[4], "terms", "", "value")
+    axes[5].set_axis_off()
     return figure
-
-
-def _panels(axes: Axes | None, count: int, size: tuple[float, float]) -> tuple[Figure, Sequence[Axes]]:
-    """The given axes, or new ones in a figure that pyplot forgets: a notebook then shows it once, as a cell's value."""
-    if axes is not None:
-        return axes.figure, [axes]
-    figure, created = plt.subplots(1, count, figsize=(size[0] * count, size[1]), layout="constrained", squeeze=False)
-    plt.close(figure)
-    return figure, created[0]

@@ -21,8 +21,8 @@ def class_correlation(
     Raises:
         ValueError: the matrix is not [C, C].
     """
-    figure, (ax,) = canvas(ax, (7.0, 6.0))
     order = _Order(classes, superclasses, superclass_names)
+    figure, (ax,) = canvas(ax, order.size)
     mesh = order.draw(ax, matrix, DIVERGING, -1, 1)
     order.name(ax, "class", "class")
     ax.set_title(title)
@@ -55,13 +55,14 @@ def correlation_difference(
     mesh = order.draw(axes[0], teacher, DIVERGING, -1, 1)
     order.name(axes[0], "class", "class", small=True)
     axes[0].set_title("teacher")
-    figure.colorbar(mesh, ax=axes[0], location="bottom", shrink=0.8, label="correlation of logits")
-    students = axes[1 : 1 + len(differences)]
-    for ax, (name, matrix) in zip(students, differences.items(), strict=True):
-        mesh = order.draw(ax, matrix, DIVERGING, -limit, limit)
+    shown = list(axes[: 1 + len(differences)])
+    for ax, (name, matrix) in zip(shown[1:], differences.items(), strict=True):
+        difference = order.draw(ax, matrix, DIVERGING, -limit, limit)
         order.name(ax, "class", "class", small=True)
         ax.set_title(f"{name} − teacher")
-        figure.colorbar(mesh, ax=ax, location="bottom", shrink=0.8, label="difference of correlations")
+    bar = {"ax": shown, "shrink": 0.8, "pad": 0.02, "aspect": 25}
+    figure.colorbar(difference, label="student − teacher: difference of correlations", **bar)
+    figure.colorbar(mesh, label="teacher: correlation of logits", **bar)
     figure.suptitle(title, x=0.01, ha="left")
     return figure
 
@@ -87,8 +88,8 @@ def logit_difference(
     """
     matrices = matrix if isinstance(matrix, Mapping) else {"": matrix}
     limit = limit or _largest(matrices) or 1.0
-    figure, axes = _panels(len(matrices))
     order = _Order(classes, superclasses, superclass_names)
+    figure, axes = _panels(len(matrices)) if len(matrices) > 1 else canvas(None, order.size)
     for ax, (name, values) in zip(axes, matrices.items(), strict=False):
         mesh = order.draw(ax, values, SEQUENTIAL, 0, limit)
         order.name(ax, "logit of class", "true class", small=len(matrices) > 1)
@@ -108,8 +109,8 @@ def confusion(
     Raises:
         ValueError: the matrix is not [C, C].
     """
-    figure, (ax,) = canvas(ax, (7.0, 6.0))
     order = _Order(classes, superclasses, superclass_names)
+    figure, (ax,) = canvas(ax, order.size)
     mesh = order.draw(ax, matrix, SEQUENTIAL, 0, 1)
     order.name(ax, "predicted class", "true class")
     ax.set_title(title)
@@ -190,7 +191,7 @@ def per_class_accuracy(accuracy, classes, title: str = "Some classes are much ha
     ax.set(xlim=(0, 101), ylim=(len(shown) - 0.4, -0.6))
     label(ax, title, "test accuracy of the class (%)", "class")
     if len(networks) > 1:
-        ax.legend(loc="lower left")
+        ax.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
     return figure
 
 
@@ -207,31 +208,41 @@ class _Order:
                 places = np.flatnonzero(kinds[self.order] == kind)
                 name = superclass_names[kind] if superclass_names is not None else f"superclass {kind}"
                 self.spans.append((name, places[0], places[-1] + 1))
+        # Names of superclasses are long and stand on both sides; the matrix must still be the larger part.
+        self.size = (8.6, 7.6) if self.spans and len(classes) > _MOST_NAMES else (7.0, 6.0)
 
     def draw(self, ax, matrix, colours, low, high):
         matrix = _square(matrix, len(self.classes))[np.ix_(self.order, self.order)]
         mesh = ax.imshow(matrix, cmap=colours, vmin=low, vmax=high, interpolation="nearest")
+        border = 0.6 if len(self.classes) <= _MOST_NAMES else 0.35
         for _, _, end in self.spans[:-1]:
-            ax.axhline(end - 0.5, color=GREY, linewidth=0.6)
-            ax.axvline(end - 0.5, color=GREY, linewidth=0.6)
+            ax.axhline(end - 0.5, color=GREY, linewidth=border)
+            ax.axvline(end - 0.5, color=GREY, linewidth=border)
         ax.spines[:].set_visible(False)
         return mesh
 
     def name(self, ax, x, y, small=False):
-        if len(self.classes) <= _MOST_NAMES:
-            places, names, size = range(len(self.classes)), [self.classes[i] for i in self.order], 8
+        """Tick and axis labels. Small panels share the names of rows, and have none of columns where these would not fit."""
+        many = len(self.classes) > _MOST_NAMES
+        if not many:
+            places, names = range(len(self.classes)), [self.classes[i] for i in self.order]
         elif self.spans:
             places = [(start + end - 1) / 2 for _, start, end in self.spans]
-            names, size = [name for name, _, _ in self.spans], 8
+            names = [name for name, _, _ in self.spans]
             x, y = f"{x} (grouped by superclass)", f"{y} (grouped by superclass)"
         else:
             places = range(0, len(self.classes), -(-len(self.classes) // 10))
-            names, size = [self.classes[self.order[i]] for i in places], 8
-        size -= 1.5 if small else 0
-        ax.set_xticks(places, names, rotation=90, fontsize=size)
+            names = [self.classes[self.order[i]] for i in places]
+        size = 7 if small else 8
+        ax.set(xlabel=x, ylabel=y)
+        ax.set_xticks(places, [] if small and many else names, rotation=90, fontsize=size)
         ax.set_yticks(places, names, fontsize=size)
         ax.tick_params(length=0)
-        ax.set(xlabel=x, ylabel=y)
+        if small:
+            ax.set_xlabel("columns in the order of the rows" if many else x, fontsize=9)
+            ax.set_ylabel(y, fontsize=9)
+            if not ax.get_subplotspec().is_first_col():
+                ax.set_yticks([])
 
 
 def _panels(count):
@@ -239,7 +250,7 @@ def _panels(count):
         return canvas(None, (7.0, 6.0))
     columns = 2 if count in (2, 4) else 3
     rows = -(-count // columns)
-    figure, axes = canvas(None, (4.2 * columns, 4.6 * rows), rows, columns)
+    figure, axes = canvas(None, (3.3 * columns + 1.6, 3.9 * rows), rows, columns)
     for ax in axes[count:]:
         ax.set_axis_off()
     return figure, axes

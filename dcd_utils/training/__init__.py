@@ -3,7 +3,7 @@
 from dcd_utils.training.api import distill, train
 from dcd_utils.training.batches import batches
 from dcd_utils.training.course import course_runs
-from dcd_utils.training.grid import read_results, report, reproduce
+from dcd_utils.training.grid import method_order, read_results, report, reproduce
 from dcd_utils.training.loop import FrozenTeacher, NonFiniteLoss, evaluate, fit, train_epoch
 from dcd_utils.training.profiles import Profile, profile
 from dcd_utils.training.recipe import PAPER, QUICK, QUICK_TEACHER, Recipe
@@ -23,6 +23,7 @@ __all__ = [
     "distill",
     "evaluate",
     "fit",
+    "method_order",
     "profile",
     "read_results",
     "report",

@@ -121,7 +121,7 @@ def report(folder: str | os.PathLike) -> str:
     table = read_results(folder)
     lines = []
     for (dataset, teacher, student), part in table.groupby(["dataset", "teacher", "student"]):
-        order = ["teacher", "alone", *sorted(set(part.method) - {"teacher", "alone"}, key=_method_order)]
+        order = ["teacher", "alone", *sorted(set(part.method) - {"teacher", "alone"}, key=method_order)]
         alone = part[part.method == "alone"].accuracy.mean()
         lines += [
             f"{teacher} to {student} on {dataset}: {_epochs(part)} epochs, {part.precision.iloc[0]}, last epoch, "
@@ -157,7 +157,10 @@ def _label(method: str, teacher: str, student: str) -> str:
     return {"teacher": f"teacher ({teacher})", "alone": f"student alone ({student})"}.get(method, method.upper())
 
 
-def _method_order(method: str) -> tuple:
+def method_order(method: str) -> tuple:
+    """Where a method stands in tables: the student alone, then as in `losses.names`, each before its "+kd"."""
+    if method == "alone":
+        return -1, 0
     known = losses.names()
     first, *rest = losses.parse(method)
     return known.index(first), len(rest)

@@ -1,4 +1,5 @@
 import json
+from pathlib import Path
 
 import pytest
 
@@ -54,6 +55,29 @@ def test_bad_grids_train_nothing(tiny_sets, tmp_path, monkeypatch):
         training.reproduce(PAIR, ["dcb"], [0], *tiny_sets, FAST, tmp_path, "tiny")
     with pytest.raises(FileNotFoundError, match="no logs"):
         training.read_results(tmp_path / "nowhere")
+
+
+CHECKOUT = Path(__file__).resolve().parents[2]
+
+
+@pytest.mark.parametrize("folder", sorted((CHECKOUT / "data" / "results").glob("*")), ids=lambda path: path.name)
+def test_the_readme_shows_what_the_committed_logs_say(folder):
+    readme = (CHECKOUT / "README.md").read_text()
+    block = readme.split(f"<!-- results: {folder.name} -->\n")[1].split("<!-- end -->")[0]
+    assert block == training.report(folder)
+
+
+def test_report_into_a_file_and_a_picture(tiny_sets, tmp_path, capsys):
+    training.reproduce(PAIR, ["alone", "dcd"], [0], *tiny_sets, FAST, tmp_path / "logs", "tiny")
+    page = tmp_path / "page.md"
+    page.write_text("before\n<!-- results: logs -->\nold\n<!-- end -->\nafter\n")
+    assert main(["report", str(tmp_path / "logs"), "--into", str(page), "--plot", str(tmp_path / "all.png")]) == 0
+    text = page.read_text()
+    assert text.startswith("before") and text.endswith("after\n") and "| DCD |" in text and "old" not in text
+    assert (tmp_path / "all.png").stat().st_size > 5000
+    page.write_text("nothing")
+    assert main(["report", str(tmp_path / "logs"), "--into", str(page)]) == 1
+    assert "<!-- end -->" in capsys.readouterr().err and page.read_text() == "nothing"
 
 
 @pytest.fixture

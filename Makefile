@@ -57,7 +57,7 @@ lab: $(READY)
 
 lint: $(READY)
 	@echo "Checking style ..."
-	@$(RUN) -m ruff check .
+	@$(RUN) -m ruff check --output-format concise .
 
 clean:
 	@echo "Removing .venv, data/tutorial and caches ..."

@@ -64,9 +64,7 @@ def _parser() -> argparse.ArgumentParser:
     grid.add_argument("--methods", nargs="+", default=["alone", "kd", "dcd", "dcd+kd"])
     grid.add_argument("--seeds", nargs="+", type=int, help="instead of the profile's")
     grid.add_argument("--results", help="folder of the logs; default: data/results/<dataset>")
-    grid.add_argument(
-        "--teacher-per-seed", action="store_true", help="instead of one teacher, of the first seed, for all"
-    )
+    grid.add_argument("--teacher-seed", type=int, help="instead of the profile's; one teacher serves all students")
     grid.set_defaults(command=_reproduce)
 
     table = commands.add_parser("report", help="logs as a table")
@@ -98,8 +96,8 @@ def _train(options) -> None:
 def _distill(options) -> None:
     profile, train, test = _prepare(options, teacher=options.teacher, student=options.student)
     losses.parse(options.method)
-    network = models.create(profile.teacher, train.num_classes, seed=options.seed)
-    teacher = training.train(network, train, test, profile.teacher_recipe, options.seed)
+    network = models.create(profile.teacher, train.num_classes, seed=profile.teacher_seed)
+    teacher = training.train(network, train, test, profile.teacher_recipe, profile.teacher_seed)
     student = models.create(profile.student, train.num_classes, seed=options.seed)
     run = training.distill(
         student, teacher.model, train, test, options.method, profile.recipe, options.seed, options.run_dir
@@ -126,7 +124,7 @@ def _reproduce(options) -> None:
         results,
         profile.dataset,
         profile.teacher_recipe,
-        options.teacher_per_seed,
+        profile.teacher_seed if options.teacher_seed is None else options.teacher_seed,
     )
     print(training.report(results))
 

@@ -67,6 +67,7 @@ def execute(path: Path, parameters: dict | None = None, timeout: int | None = No
             notebook,
             kernel_name="python3",
             timeout=timeout,
+            startup_timeout=300,  # a busy machine may take long to import a kernel
             resources={"metadata": {"path": str(path.resolve().parent)}},
             on_cell_execute=entered,
             on_cell_executed=lambda **_: bar.update(),
@@ -218,7 +219,7 @@ def main(arguments: list[str] | None = None) -> int:
     if given.in_place and parameters:
         names = ", --".join(parameters)
         parser.error(f"committed notebooks keep the parameters written in them: leave out --{names} or --in-place")
-    paths = given.notebooks or sorted((CHECKOUT / "notebooks").glob("*.ipynb"))
+    paths = given.notebooks or sorted((CHECKOUT / "notebooks").glob("[0-9]*.ipynb"))
     for path in paths:
         if not path.is_file():
             parser.error(f"there is no notebook {path}")

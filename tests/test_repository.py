@@ -20,7 +20,7 @@ except ModuleNotFoundError:
     import tomli as tomllib
 
 CHECKOUT = Path(__file__).resolve().parent.parent
-NOTEBOOKS = sorted((CHECKOUT / "notebooks").glob("*.ipynb"))
+NOTEBOOKS = sorted((CHECKOUT / "notebooks").glob("[0-9]*.ipynb"))
 PROJECT = tomllib.loads((CHECKOUT / "pyproject.toml").read_text())["project"]
 EXTRAS = PROJECT["optional-dependencies"]
 PLATFORM_OWN = ("nvidia", "cuda", "triton")  # PyTorch pins these itself, differently for each platform

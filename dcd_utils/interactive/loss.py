@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -55,7 +56,7 @@ class LossExplorer(widgets.VBox):
     """Sliders `exp_t`, `bias` and `alpha`; `picture` shows the matrices and terms, `sentence` says what changed."""
 
     def __init__(self, cosines: Any, names: Sequence[str]):
-        self.cosines, self.names = np.asarray(cosines, dtype=float), list(names)
+        self.cosines, self.names = np.asarray(cosines, dtype=float), [html.escape(str(name)) for name in names]
         wide = widgets.Layout(width="30em")
         self.exp_t = widgets.FloatLogSlider(
             value=math.e, base=math.e, min=-2, max=3, step=0.05, readout_format=".2f", description="exp(t)", layout=wide
@@ -125,13 +126,14 @@ def _picture(parts: LossParts, names: Sequence[str]) -> str:
         _table("column softmax q", parts.q, names, "teacher", "student", high=1.0),
         _table("gradient on s", parts.gradient, names, "student", "teacher"),
     ]
+    cell = "<td style='text-align:right;padding:0 0.6em'>"
     rows = "".join(
-        f"<tr><td>{name}</td><td style='text-align:right'>{value:.3f}</td><td style='width:9em'>"
+        f"<tr><td>{name}</td>{cell}{value:.3f}</td><td style='width:14em'>"
         f"<div style='background:{HUES[0]};height:0.9em;width:{100 * min(value / 4, 1):.1f}%'></div></td></tr>"
         for name, value in (("contrast", parts.contrast), ("consistency", parts.consistency), ("total", parts.total))
     )
-    rows += f"<tr><td>scale</td><td style='text-align:right'>{parts.scale:.3f}</td></tr>"
-    rows += f"<tr><td>gradient on t</td><td style='text-align:right'>{parts.log_scale_gradient + 0.0:.3f}</td></tr>"
+    rows += f"<tr><td>scale</td>{cell}{parts.scale:.3f}</td></tr>"
+    rows += f"<tr><td>gradient on t</td>{cell}{round(parts.log_scale_gradient, 3) + 0.0:.3f}</td></tr>"
     terms = f"<table style='line-height:1.5'><caption style='caption-side:top'><b>terms</b></caption>{rows}</table>"
     return f"<div style='display:flex;flex-wrap:wrap;gap:1.5em'>{''.join(tables)}{terms}</div>"
 
@@ -148,11 +150,11 @@ def _table(title: str, values: np.ndarray, names: Sequence[str], rows: str, colu
         cells = "".join(
             f"<td style='background:rgb({','.join(str(round(255 * c)) for c in colours[i, j, :3])});"
             f"color:{'white' if dark[i, j] else 'black'};text-align:center;width:3.6em;height:2.2em'>"
-            f"{values[i, j]:.2f}</td>"
+            f"{round(values[i, j], 2) + 0.0:.2f}</td>"
             for j in range(len(names))
         )
         body += f"<tr><th>{name}</th>{cells}</tr>"
     return (
-        f"<table><caption style='caption-side:top'><b>{title}</b><br>rows: {rows} of, columns: {columns} of</caption>"
+        f"<table><caption style='caption-side:top'><b>{title}</b><br>rows: {rows}s, columns: {columns}s</caption>"
         f"<tr><th></th>{head}</tr>{body}</table>"
     )

@@ -20,8 +20,8 @@ def matrix(
     *,
     title: str = "",
     names: Sequence[str] = (),
-    rows: str = "student",
-    columns: str = "teacher",
+    rows: str = "student of",
+    columns: str = "teacher of",
     limits: tuple[float, float] | None = None,
     digits: int = 2,
 ) -> Figure:
@@ -30,8 +30,8 @@ def matrix(
     Args:
         values: [R, C].
         names: the images of the batch, as tick labels on both axes (or numbers).
-        rows, columns: what a row and a column belong to ("student" or "teacher").
-        limits: values of the two ends of the colour scale; None: symmetric about 0 if any value is negative, else from 0.
+        rows, columns: the axes' labels.
+        limits: values at the ends of the colour scale; None: symmetric about 0 if any value is negative, else from 0.
     """
     values = np.asarray(values)
     figure, (ax,) = canvas(ax, (3.6, 3.5))
@@ -45,7 +45,7 @@ def matrix(
         # adding 0.0 turns a rounded -0.0 into 0.0
         text = f"{round(float(value), digits) + 0.0:.{digits}f}"
         ax.text(column, row, text, ha="center", va="center", color=colour)
-    label(ax, title, f"{columns} of", f"{rows} of")
+    label(ax, title, columns, rows)
     ax.set_xticks(range(values.shape[1]), names or range(values.shape[1]), va="baseline")
     ax.set_yticks(range(values.shape[0]), names or range(values.shape[0]))
     ax.tick_params(length=0)
@@ -136,7 +136,7 @@ def loss_panels(
     figure, axes = canvas(None, (10.8, 7.0), rows=2, columns=3)
     matrix(scores, axes[0], title="scores s", names=names)
     matrix(p, axes[1], title="row softmax p", names=names, limits=(0, 1))
-    matrix(q, axes[2], title="column softmax q", names=names, limits=(0, 1), rows="teacher", columns="student")
+    matrix(q, axes[2], title="column softmax q", names=names, limits=(0, 1), rows="teacher of", columns="student of")
     matrix(gradient, axes[3], title="gradient on s", names=names)
     bars = axes[4].bar(list(terms), list(terms.values()), color=HUES[: len(terms)])
     axes[4].bar_label(bars, fmt="%.3f")

@@ -61,8 +61,8 @@ def correlation_difference(
         order.name(ax, "class", "class", small=True)
         ax.set_title(f"{name} − teacher")
     bar = {"ax": shown, "shrink": 0.8, "pad": 0.02, "aspect": 25}
-    figure.colorbar(difference, label="student − teacher: difference of correlations", **bar)
-    figure.colorbar(mesh, label="teacher: correlation of logits", **bar)
+    figure.colorbar(difference, label="difference (student − teacher)", **bar)
+    figure.colorbar(mesh, label="correlation (teacher)", **bar)
     figure.suptitle(title, x=0.01, ha="left")
     return figure
 
@@ -250,7 +250,8 @@ def _panels(count):
         return canvas(None, (7.0, 6.0))
     columns = 2 if count in (2, 4) else 3
     rows = -(-count // columns)
-    figure, axes = canvas(None, (3.3 * columns + 1.6, 3.9 * rows), rows, columns)
+    figure, axes = canvas(None, (3.3 * columns + 1.6, 4.0 * rows), rows, columns)
+    figure.set_layout_engine("compressed", h_pad=0.08)  # square panels beside each other, without the room that their cells leave
     for ax in axes[count:]:
         ax.set_axis_off()
     return figure, axes

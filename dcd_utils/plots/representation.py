@@ -8,8 +8,8 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from dcd_utils.plots.images import _pixels
-from dcd_utils.plots.matrices import _largest, _Order, _panels
-from dcd_utils.plots.style import DIVERGING, GREY, HUES, INK, PALE, canvas, class_groups, label, method_colours, themed
+from dcd_utils.plots.matrices import _largest, _Order, _panels, _square
+from dcd_utils.plots.style import DIVERGING, GREY, HUES, INK, canvas, class_groups, label, method_colours, themed
 
 
 @themed
@@ -114,7 +114,7 @@ def class_means(
 def against_accuracy(
     table, value: str, x_label: str, title: str = "Is the better student nearer to the teacher?", ax=None
 ) -> Figure:
-    """A dot for each run: a measure of structure against accuracy, a colour for each method, runs of a seed joined.
+    """A dot for each run: a measure of structure against accuracy, a colour for each method.
 
     Args:
         table: DataFrame with columns method, seed, accuracy (%) and `value`.
@@ -127,12 +127,36 @@ def against_accuracy(
         raise ValueError(f"the table has {len(table)} rows and lacks columns {sorted(missing)}: expected one row a run")
     figure, (ax,) = canvas(ax, (6.0, 4.0))
     colours = method_colours(dict.fromkeys(table["method"]))
-    for _, seed in table.groupby("seed"):
-        ax.plot(seed[value], seed["accuracy"], color=PALE, linewidth=1, zorder=1)
     for method, rows in table.groupby("method", sort=False):
         ax.scatter(rows[value], rows["accuracy"], s=44, color=colours[method] or INK, label=method, zorder=2)
         for x, y, seed in zip(rows[value], rows["accuracy"], rows["seed"], strict=True):
             ax.annotate(f"seed {seed}", (x, y), (5, 4), textcoords="offset points", fontsize=7, color=GREY)
     label(ax, title, x_label, "test accuracy, last epoch (%)")
     ax.legend(loc="best")
+    return figure
+
+
+@themed
+def batch_similarities(matrices: Mapping, names, title: str = "Similarity of a batch within each network") -> Figure:
+    """Similarity of every two images of a batch within each network, on one scale symmetric about 0.
+
+    Args:
+        matrices: {network's name: [B, B]}, images in one order.
+        names: each image's class, B of them; images of one class that lie together share a name.
+
+    Raises:
+        ValueError: a matrix is not [B, B], or there is none.
+    """
+    limit = _largest(matrices)
+    names = list(names)
+    figure, axes = _panels(len(matrices))
+    starts = [i for i, name in enumerate(names) if i == 0 or name != names[i - 1]]
+    starts = starts[:: -(-len(starts) // 16)]
+    for ax, (name, matrix) in zip(axes, matrices.items(), strict=False):
+        mesh = ax.imshow(_square(matrix, len(names)), cmap=DIVERGING, vmin=-limit, vmax=limit, interpolation="nearest")
+        ax.set_xticks(starts, [names[i] for i in starts], rotation=90, fontsize=7)
+        ax.set_yticks(starts, [names[i] for i in starts], fontsize=7)
+        label(ax, name, "image of class", "image of class")
+    figure.colorbar(mesh, ax=list(axes[: len(matrices)]), shrink=0.8, label="cosine of centred features")
+    figure.suptitle(title, x=0.01, ha="left")
     return figure

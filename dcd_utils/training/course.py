@@ -24,7 +24,7 @@ def course_runs(
     compared pair by pair.
 
     Args:
-        profile: `training.profile(...)`; its first seed is the teacher's.
+        profile: `training.profile(...)`; one teacher serves all its students.
         methods: of `losses.names()`, each may carry "+kd"; "alone" learns from the labels only.
         train, test: the profile's image sets if they are loaded already.
 
@@ -43,9 +43,8 @@ def course_runs(
             losses.parse(method)  # a misspelt method fails here, not after the teacher's training
     if train is None:
         train, test = profile.load()
-    first = profile.seeds[0]
-    network = models.create(profile.teacher, train.num_classes, seed=first)
-    teacher = learn(network, train, test, profile.teacher_recipe, seed=first)
+    network = models.create(profile.teacher, train.num_classes, seed=profile.teacher_seed)
+    teacher = learn(network, train, test, profile.teacher_recipe, seed=profile.teacher_seed)
     students = {}
     for seed in profile.seeds:
         for method in methods:

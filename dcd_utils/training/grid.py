@@ -28,7 +28,7 @@ def reproduce(
     results: str | os.PathLike,
     dataset: str,
     teacher_recipe: Recipe | None = None,
-    teacher_per_seed: bool = False,
+    teacher_seed: int = 0,
 ) -> Path:
     """Train every (pair, method, seed) that has no finished run yet, and write one JSON log for each.
 
@@ -41,7 +41,7 @@ def reproduce(
         results: the folder of the logs.
         dataset: the name that the logs carry.
         teacher_recipe: None: `recipe`, which then holds for teachers and students alike.
-        teacher_per_seed: a teacher for each seed, instead of one teacher (of the first seed) for all.
+        teacher_seed: of the one teacher of a pair, which serves all its students.
 
     Raises:
         ValueError: an unknown network or method, or a results folder with a log of another config; nothing is then
@@ -55,12 +55,11 @@ def reproduce(
             losses.parse(method)
     classes = train_set.num_classes
     for teacher_name, student_name in pairs:
+        label = {"dataset": dataset, "teacher": teacher_name, "student": student_name}
+        network = models.create(teacher_name, classes, seed=teacher_seed)
+        teacher = train(network, train_set, test_set, teacher_recipe or recipe, teacher_seed)
+        _log(teacher, {**label, "method": "teacher", "seed": teacher_seed}, results)
         for seed in seeds:
-            teacher_seed = seed if teacher_per_seed else seeds[0]
-            network = models.create(teacher_name, classes, seed=teacher_seed)
-            teacher = train(network, train_set, test_set, teacher_recipe or recipe, teacher_seed)
-            label = {"dataset": dataset, "teacher": teacher_name, "student": student_name}
-            _log(teacher, {**label, "method": "teacher", "seed": teacher_seed}, results)
             for method in methods:
                 student = models.create(student_name, classes, seed=seed)
                 if method == "alone":

@@ -14,7 +14,7 @@ import pytest
 
 from dcd_utils import exercises
 
-NOTEBOOKS = sorted((Path(__file__).resolve().parents[2] / "notebooks").glob("*.ipynb"))
+NOTEBOOKS = sorted((Path(__file__).resolve().parents[2] / "notebooks").glob("[0-9]*.ipynb"))
 SOLUTION = re.compile(r"^( *)### BEGIN SOLUTION\n.*?### END SOLUTION", re.DOTALL | re.MULTILINE)
 CHECK = re.compile(r"exercises\.check\(\s*[\"']([\d.]+)[\"'],\s*(\w+)\s*\)")
 

@@ -87,7 +87,7 @@ def matrix_explorer(
         mapper = LinearColorMapper(_palette(DIVERGING if signed else SEQUENTIAL), low=-top if signed else 0.0, high=top)
         image = plot.image(f"value{i}", x=-0.5, y=-0.5, dw=count, dh=count, color_mapper=mapper, source=cells)
         plot.rect("column", "row", 1, 1, source=frame, fill_color=None, line_color="black", line_width=2)
-        hover = HoverTool(renderers=[image], tooltips=_tooltip(shown, rows, columns), limit=1)
+        hover = HoverTool(renderers=[image], tooltips=_tooltip(shown, rows, columns))
         hover.callback = CustomJS(args={"frame": frame}, code=_FRAME)
         plot.add_tools(hover)
         plot.add_layout(ColorBar(color_mapper=mapper, width=10, padding=6), "right")

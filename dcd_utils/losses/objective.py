@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -65,7 +66,9 @@ class Objective(nn.Module):
         self.losses = nn.ModuleDict({name: loss for name, (_, _, loss) in losses.items()})
 
     def forward(self, student: Any, teacher: Any, labels: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        classification = F.cross_entropy(student.logits.float(), labels)
+        classification = F.cross_entropy(
+            student.logits.to(torch.promote_types(student.logits.dtype, torch.float32)), labels
+        )
         total = self.weights["classification"] * classification
         terms = {"classification": classification.detach()}
         for name, loss in self.losses.items():

@@ -1,0 +1,99 @@
+"""Class correlation, its difference, logit difference, confusion."""
+
+import numpy as np
+import pytest
+
+from dcd_utils import analysis
+
+RNG = np.random.default_rng(0)
+LOGITS = RNG.normal(size=(60, 4)).astype(np.float32)
+OTHER = RNG.normal(size=(60, 4)).astype(np.float32)
+LABELS = np.arange(60) % 4
+
+
+def test_class_correlation_by_hand():
+    # Class 1 falls as class 0 rises; class 2 is unrelated: covariance (1 - 1 - 1 + 1) = 0.
+    logits = np.array([[1, -2, 1], [1, -2, -1], [-1, 2, 1], [-1, 2, -1]])
+    np.testing.assert_allclose(analysis.class_correlation(logits), [[1, -1, 0], [-1, 1, 0], [0, 0, 1]], atol=1e-12)
+
+
+def test_class_correlation_agrees_with_the_definition():
+    found = analysis.class_correlation(LOGITS)
+    x = LOGITS.astype(np.float64) - LOGITS.astype(np.float64).mean(axis=0)
+    for a in range(4):
+        for b in range(4):
+            expected = (x[:, a] * x[:, b]).sum() / np.sqrt((x[:, a] ** 2).sum() * (x[:, b] ** 2).sum())
+            assert found[a, b] == pytest.approx(expected, abs=1e-12)
+
+
+def test_class_correlation_names_a_constant_class():
+    logits = LOGITS.copy()
+    logits[:, 2] = 0.5
+    with pytest.raises(ValueError, match="logit of class 2"):
+        analysis.class_correlation(logits)
+    with pytest.raises(ValueError, match="at least two"):
+        analysis.class_correlation(LOGITS[:1])
+
+
+def test_correlation_difference_is_student_minus_teacher():
+    np.testing.assert_array_equal(analysis.correlation_difference(np.full((2, 2), 0.75), np.full((2, 2), 1.0)), -0.25)
+    with pytest.raises(ValueError, match="same classes"):
+        analysis.correlation_difference(np.eye(2), np.eye(3))
+    with pytest.raises(ValueError, match="same classes"):
+        analysis.correlation_difference(np.ones((2, 3)), np.ones((2, 3)))
+
+
+def test_logit_difference_by_hand():
+    student = np.array([[1.0, 0.0], [3.0, 2.0], [0.0, 5.0]])
+    teacher = np.array([[0.0, 4.0], [0.0, 4.0], [2.0, 9.0]])
+    # Class means: student [2, 1], [0, 5]; teacher [0, 4], [2, 9].
+    np.testing.assert_array_equal(analysis.logit_difference(student, teacher, [0, 0, 1]), [[0, 3], [2, 0]])
+
+
+def test_logit_difference_standardised_ignores_scale_and_shift_of_each_image():
+    factors = RNG.uniform(0.5, 2, size=(60, 1))
+    shifted = LOGITS * factors + RNG.normal(size=(60, 1))
+    assert analysis.logit_difference(shifted, LOGITS, LABELS).max() > 0.1
+    np.testing.assert_allclose(analysis.logit_difference(shifted, LOGITS, LABELS, standardise=True), 0, atol=1e-5)
+
+
+def test_logit_difference_standardised_agrees_with_a_plain_evaluation():
+    found = analysis.logit_difference(LOGITS, OTHER, LABELS, standardise=True)
+    expected = np.zeros((4, 4))
+    for c in range(4):
+        means = []
+        for logits in (LOGITS, OTHER):
+            rows = [(row - row.mean()) / row.std(ddof=1) for row in logits[LABELS == c].astype(np.float64)]
+            means.append(np.mean(rows, axis=0))
+        expected[c] = np.abs(means[0] - means[1])
+        expected[c, c] = 0
+    np.testing.assert_allclose(found, expected, atol=1e-12)
+
+
+def test_logit_difference_refuses_bad_input():
+    with pytest.raises(ValueError, match="same image"):
+        analysis.logit_difference(LOGITS, OTHER[:59], LABELS)
+    with pytest.raises(ValueError, match="4 classes, the teacher 3"):
+        analysis.logit_difference(LOGITS, OTHER[:, :3], LABELS)
+    with pytest.raises(ValueError, match="no image"):
+        analysis.logit_difference(LOGITS, OTHER, LABELS % 3)
+    with pytest.raises(ValueError, match="student's logits of an image are all equal"):
+        analysis.logit_difference(np.ones_like(LOGITS), OTHER, LABELS, standardise=True)
+
+
+def test_confusion_by_hand():
+    logits = np.eye(3)[[0, 1, 1, 2]]
+    np.testing.assert_array_equal(
+        analysis.confusion(logits, [0, 0, 1, 2]), [[0.5, 0.5, 0], [0, 1, 0], [0, 0, 1]]
+    )
+    with pytest.raises(ValueError, match="no image"):
+        analysis.confusion(logits, [0, 0, 1, 1])
+
+
+def test_inputs_stay_as_they_are():
+    before = LOGITS.copy(), OTHER.copy()
+    analysis.class_correlation(LOGITS)
+    analysis.logit_difference(LOGITS, OTHER, LABELS, standardise=True)
+    analysis.confusion(LOGITS, LABELS)
+    np.testing.assert_array_equal(LOGITS, before[0])
+    np.testing.assert_array_equal(OTHER, before[1])

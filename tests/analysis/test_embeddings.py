@@ -1,0 +1,77 @@
+"""t-SNE and UMAP: seeded, with settings, clear about bad input."""
+
+import subprocess
+import sys
+import warnings
+
+import numpy as np
+import pytest
+
+from dcd_utils import analysis
+
+RNG = np.random.default_rng(0)
+LABELS = np.arange(120) % 3
+FEATURES = (10 * np.eye(3, 6)[LABELS] + RNG.normal(size=(120, 6))).astype(np.float32)
+
+
+def test_tsne_is_seeded_and_keeps_neighbours():
+    first, again = (analysis.tsne(FEATURES, seed=1, perplexity=10, max_iter=300) for _ in range(2))
+    assert first.points.shape == (120, 2) and first.points.dtype == np.float32
+    np.testing.assert_array_equal(first.points, again.points)
+    assert analysis.silhouette(first.points, LABELS) > 0.5
+    assert first.settings["perplexity"] == 10 and first.settings["seed"] == 1 and first.settings["images"] == 120
+    assert first.caption.startswith("t-SNE of 120 images, 6 features as they are; perplexity 10")
+
+
+def test_standardising_is_stated_and_undoes_a_scale():
+    scaled = FEATURES * np.array([1000, 1, 1, 1, 1, 1], dtype=np.float32)
+    plain, undone = (analysis.tsne(f, perplexity=10, max_iter=250, standardise=True) for f in (FEATURES, scaled))
+    assert plain.settings["standardised"] and "standardised" in plain.caption
+    assert analysis.neighbour_overlap(plain.points - plain.points.mean(0), undone.points - undone.points.mean(0)) > 0.5
+
+
+def test_umap_is_seeded_and_silent():
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        warnings.simplefilter("ignore", ImportWarning)  # umap-learn looks for TensorFlow
+        warnings.simplefilter("ignore", DeprecationWarning)
+        first, again = (analysis.umap(FEATURES, seed=2, n_neighbors=8) for _ in range(2))
+    np.testing.assert_array_equal(first.points, again.points)
+    assert not np.array_equal(first.points, analysis.umap(FEATURES, seed=3, n_neighbors=8).points)
+    assert analysis.silhouette(first.points, LABELS) > 0.5
+    assert first.method == "UMAP" and first.settings["metric"] == "euclidean" and first.settings["n_neighbors"] == 8
+
+
+def test_aligned_umap_lays_the_same_image_in_the_same_place():
+    rotated = FEATURES @ np.linalg.qr(RNG.normal(size=(6, 6)))[0].astype(np.float32)
+    wider = np.concatenate([rotated, 0.1 * RNG.normal(size=(120, 3))], axis=1)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)
+        maps, again = (analysis.aligned_umap([FEATURES, wider], n_neighbors=8, epochs=60) for _ in range(2))
+    assert [one.method for one in maps] == ["aligned UMAP"] * 2 and [one.settings["width"] for one in maps] == [6, 9]
+    for one, other in zip(maps, again, strict=True):
+        np.testing.assert_array_equal(one.points, other.points)
+    moved = np.linalg.norm(maps[0].points - maps[1].points, axis=1).mean()
+    shuffled = np.linalg.norm(maps[0].points - maps[1].points[RNG.permutation(120)], axis=1).mean()
+    assert moved < 0.5 * shuffled
+
+
+def test_bad_input_is_refused():
+    with pytest.raises(ValueError, match="perplexity=120 was given for 120 images"):
+        analysis.tsne(FEATURES, perplexity=120)
+    with pytest.raises(ValueError, match="n_neighbors=120 .* 2 to 119"):
+        analysis.umap(FEATURES, n_neighbors=120)
+    with pytest.raises(ValueError, match="features 0 has 120 rows and features 1 has 90"):
+        analysis.aligned_umap([FEATURES, FEATURES[:90]])
+    with pytest.raises(ValueError, match="at least two"):
+        analysis.aligned_umap([FEATURES])
+    with pytest.raises(ValueError, match="NaN"):
+        analysis.tsne(np.where(FEATURES > 9, np.nan, FEATURES))
+    with pytest.raises(ValueError, match=r"expected \[N, D\]"):
+        analysis.umap(FEATURES[0])
+
+
+def test_importing_analysis_loads_no_slow_library():
+    code = "import sys, dcd_utils.analysis; print([name for name in ('sklearn', 'umap', 'numba') if name in sys.modules])"
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert found.stdout.strip() == "[]"

@@ -63,6 +63,7 @@ def _parser() -> argparse.ArgumentParser:
     grid.add_argument("--pairs", nargs="+", metavar="TEACHER:STUDENT", help="for instance resnet56:resnet20")
     grid.add_argument("--methods", nargs="+", default=["alone", "kd", "dcd", "dcd+kd"])
     grid.add_argument("--seeds", nargs="+", type=int, help="instead of the profile's")
+    grid.add_argument("--label", help="what logs and tables call the data; default: the data set's name")
     grid.add_argument("--results", help="folder of the logs; default: data/results/<dataset>")
     grid.add_argument("--teacher-seed", type=int, help="instead of the profile's; one teacher serves all students")
     grid.set_defaults(command=_reproduce)
@@ -122,7 +123,7 @@ def _reproduce(options) -> None:
         test,
         profile.recipe,
         results,
-        profile.dataset,
+        options.label or profile.dataset,
         profile.teacher_recipe,
         profile.teacher_seed if options.teacher_seed is None else options.teacher_seed,
     )

@@ -37,9 +37,11 @@ class _Renderer(IPythonRenderer):
 def _mathml(formula: str, display: str) -> str | None:
     formula = re.sub(r"\{(align|equation)(ed)?\}", r"{\1*}", formula.strip())  # it numbers the one, lacks the other
     try:
-        return latex2mathml.converter.convert(formula, display=display)
+        markup = latex2mathml.converter.convert(formula, display=display)
     except Exception:  # its parser raises whatever it stumbles on; the reader then sees the LaTeX source
         return None
+    # log p, not logp: the converter leaves out the gap behind a named function
+    return re.sub(r"(?<!<ms[ubp]{2}>)(<mi>(?:log|exp)</mi>)(?!<mo)", r'\1<mspace width="0.167em"/>', markup)
 
 
 class _OfflineExporter(HTMLExporter):

@@ -44,7 +44,9 @@ def class_labels(values, count: int, num_classes: int) -> np.ndarray:
     empty = np.flatnonzero(np.bincount(values, minlength=num_classes) == 0)
     if len(empty):
         shown = ", ".join(map(str, empty[:10])) + (", ..." if len(empty) > 10 else "")
-        raise ValueError(f"{len(empty)} of {num_classes} classes have no image here ({shown}): pass images of every class")
+        raise ValueError(
+            f"{len(empty)} of {num_classes} classes have no image here ({shown}): pass images of every class"
+        )
     return values
 
 

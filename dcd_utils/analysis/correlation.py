@@ -14,7 +14,8 @@ def class_correlation(logits) -> np.ndarray:
     High where the network raises and lowers two classes together: what it holds to be alike.
 
     Raises:
-        ValueError: bad shape, NaN, fewer than two images, or a class whose logit never changes (its correlation is undefined).
+        ValueError: bad shape, NaN, fewer than two images, or a class whose logit never changes (its correlation is
+            undefined).
     """
     logits = checks.matrix(logits, "logits")
     if len(logits) < 2:
@@ -22,8 +23,8 @@ def class_correlation(logits) -> np.ndarray:
     constant = np.flatnonzero(np.ptp(logits, axis=0) == 0)
     if len(constant):
         raise ValueError(
-            f"the logit of class {constant[0]} is the same for every image ({len(constant)} such classes): its correlation "
-            "is undefined; has the network been trained?"
+            f"the logit of class {constant[0]} is the same for every image ({len(constant)} such classes): "
+            "its correlation is undefined; has the network been trained?"
         )
     return np.corrcoef(logits, rowvar=False, dtype=np.float64).reshape(logits.shape[1], -1)
 
@@ -37,7 +38,9 @@ def correlation_difference(student_correlation, teacher_correlation) -> np.ndarr
     student = checks.matrix(student_correlation, "student correlation")
     teacher = checks.matrix(teacher_correlation, "teacher correlation")
     if student.shape != teacher.shape or student.shape[0] != student.shape[1]:
-        raise ValueError(f"student {student.shape} and teacher {teacher.shape}: expected two matrices [C, C] of the same classes")
+        raise ValueError(
+            f"student {student.shape} and teacher {teacher.shape}: expected two matrices [C, C] of the same classes"
+        )
     return student - teacher
 
 
@@ -60,13 +63,15 @@ def logit_difference(student_logits, teacher_logits, labels, standardise: bool =
     student, teacher = checks.matrix(student_logits, "student logits"), checks.matrix(teacher_logits, "teacher logits")
     checks.same_images(student, teacher, "student logits", "teacher logits")
     if student.shape[1] != teacher.shape[1]:
-        raise ValueError(f"the student has {student.shape[1]} classes, the teacher {teacher.shape[1]}: they must be the same")
+        raise ValueError(
+            f"the student has {student.shape[1]} classes, the teacher {teacher.shape[1]}: they must be the same"
+        )
     for name, logits in (("student", student), ("teacher", teacher)):
         if standardise:
-            spread = logits.std(axis=1, ddof=1, keepdims=True, dtype=np.float64) if logits.shape[1] > 1 else np.zeros((1, 1))
-            if not spread.all():
+            if (np.ptp(logits, axis=1) == 0).any():
                 raise ValueError(f"the {name}'s logits of an image are all equal: they cannot be standardised")
-            logits = (logits - logits.mean(axis=1, keepdims=True, dtype=np.float64)) / spread
+            logits = logits.astype(np.float64) - logits.mean(axis=1, keepdims=True, dtype=np.float64)
+            logits /= logits.std(axis=1, ddof=1, keepdims=True)
         means.append(class_means(logits, labels, logits.shape[1]))
     difference = np.abs(means[0] - means[1])
     np.fill_diagonal(difference, 0.0)

@@ -35,7 +35,8 @@ class Embedding:
     def caption(self) -> str:
         """Method and settings in one line, to be printed under a picture."""
         settings = dict(self.settings)
-        features = f"{settings.pop('width')} features" + (", standardised" if settings.pop("standardised") else " as they are")
+        treatment = ", standardised" if settings.pop("standardised") else " as they are"
+        features = f"{settings.pop('width')} features{treatment}"
         pairs = [f"{name.replace('_', ' ')} {value}" for name, value in settings.items() if name != "images"]
         return f"{self.method} of {settings['images']:,} images, {features}; " + ", ".join(pairs)
 
@@ -62,7 +63,8 @@ def tsne(
     features = _prepare(features, "features", standardise)
     if not 0 < perplexity < len(features):
         raise ValueError(
-            f"perplexity={perplexity} was given for {len(features)} images: it must be above 0 and below the number of images"
+            f"perplexity={perplexity} was given for {len(features)} images: "
+            "it must be above 0 and below the number of images"
         )
     settings = {"perplexity": float(perplexity), "metric": metric, "init": "pca", "max_iter": max_iter}
     points = TSNE(2, random_state=seed, learning_rate="auto", **settings).fit_transform(features)
@@ -80,7 +82,8 @@ def umap(
     """UMAP of features [N, D] (McInnes, Healy and Melville 2018, arXiv:1802.03426).
 
     Args:
-        n_neighbors: neighbours of each image in the graph that is drawn, itself included; small: fine detail, large: the whole.
+        n_neighbors: neighbours of each image in the graph that is drawn, itself included. Few show fine detail, many
+            the whole.
         min_dist: how tightly points may be packed.
         standardise: first bring each feature to mean 0 and variance 1.
 
@@ -119,6 +122,7 @@ def aligned_umap(
     Raises:
         ValueError: fewer than two networks, different numbers of images, bad shape, NaN, or not 2 <= n_neighbors < N.
     """
+    import numba
     from umap import AlignedUMAP
 
     if len(features_list) < 2:
@@ -138,8 +142,13 @@ def aligned_umap(
         n_epochs=epochs,
         **options[0],
     )
-    with _quiet():
-        maps = mapper.fit_transform(data, relations=same_image)
+    threads = numba.get_num_threads()
+    numba.set_num_threads(1)  # its epochs are too short to share: threads would only wait for each other
+    try:
+        with _quiet():
+            maps = mapper.fit_transform(data, relations=same_image)
+    finally:
+        numba.set_num_threads(threads)
     settings |= {"alignment": alignment, "epochs": epochs}
     return [
         _embedding(points, "aligned UMAP", settings, features, standardise, seed)
@@ -159,7 +168,8 @@ def _prepare(features, name, standardise):
 def _distances(features, settings):
     """What to hand to umap-learn, and with which settings: distances where they fit in little memory.
 
-    Below 4,096 images umap-learn computes all distances one Python call at a time; scikit-learn takes a hundredth of the time.
+    Below 4,096 images umap-learn computes all distances one Python call at a time; scikit-learn takes a hundredth of
+    the time.
     """
     if len(features) >= 4096:
         return features, settings

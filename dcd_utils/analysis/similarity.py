@@ -10,12 +10,13 @@ from dcd_utils.analysis import checks
 def linear_cka(x, y, debiased: bool = True) -> float:
     """Linear centred kernel alignment of x [N, D1] and y [N, D2] (Kornblith et al. 2019, arXiv:1905.00414, eq. 3).
 
-    1 for representations equal up to rotation, reflection, shift and one common factor. The plain form is biased upwards
-    when features outnumber images: independent noise may score 0.9. The debiased form (Song et al. 2012, eq. 5, in the place
-    of both HSIC terms) is near 0 there, and may fall below 0.
+    1 for representations equal up to rotation, reflection, shift and one common factor. The plain form is biased
+    upwards when features outnumber images: independent noise may score 0.9. The debiased form (every HSIC replaced by
+    its unbiased estimate, Song et al. 2012) is near 0 there, and may fall below 0.
 
     Raises:
-        ValueError: bad shape, NaN, different numbers of images, fewer than 4 (2 if plain), or features that never change.
+        ValueError: bad shape, NaN, different numbers of images, fewer than 4 (2 if plain), or features that never
+            change.
     """
     x, y = (checks.matrix(values, name).astype(np.float64) for values, name in ((x, "x"), (y, "y")))
     checks.same_images(x, y, "x", "y")
@@ -53,11 +54,13 @@ def knn_accuracy(train_features, train_labels, test_features, test_labels, k: in
 
     train, test = checks.matrix(train_features, "train features"), checks.matrix(test_features, "test features")
     if train.shape[1] != test.shape[1]:
-        raise ValueError(f"train features have {train.shape[1]} columns, test features {test.shape[1]}: use one network for both")
+        raise ValueError(
+            f"train features have {train.shape[1]} columns, test features {test.shape[1]}: use one network for both"
+        )
     train_labels = checks.labels(train_labels, len(train), "train labels")
     test_labels = checks.labels(test_labels, len(test), "test labels")
-    classifier = KNeighborsClassifier(checks.neighbours(k, len(train)), algorithm="brute").fit(_unit(train), train_labels)
-    return 100 * float(classifier.score(_unit(test), test_labels))
+    classifier = KNeighborsClassifier(checks.neighbours(k, len(train)), algorithm="brute")
+    return 100 * float(classifier.fit(_unit(train), train_labels).score(_unit(test), test_labels))
 
 
 def silhouette(features, labels) -> float:
@@ -74,7 +77,9 @@ def silhouette(features, labels) -> float:
     labels = checks.labels(labels, len(features))
     present = len(np.unique(labels))
     if not 2 <= present < len(features):
-        raise ValueError(f"{present} classes among {len(features)} images: expected at least 2, and fewer than the images")
+        raise ValueError(
+            f"{present} classes among {len(features)} images: expected at least 2, and fewer than the images"
+        )
     return float(silhouette_score(features, labels))
 
 
@@ -117,7 +122,7 @@ def neighbour_overlap(x, y, k: int = 10) -> float:
 
 
 def _unit(features):
-    """Rows of unit length, among which Euclidean and cosine neighbours are the same, and the former are found faster."""
+    """Rows of unit length: among them Euclidean and cosine neighbours are the same, and the former are found faster."""
     from sklearn.preprocessing import normalize
 
     return normalize(features)

@@ -56,7 +56,9 @@ def embedding_explorer(
     labels, images = np.asarray(labels), np.asarray(images)
     count = len(labels)
     if images.dtype != np.uint8 or images.ndim != 4 or images.shape[:2] != (count, 3):
-        raise ValueError(f"images are {images.dtype} {images.shape}: expected uint8 [{count}, 3, H, W], one for each label")
+        raise ValueError(
+            f"images are {images.dtype} {images.shape}: expected uint8 [{count}, 3, H, W], one for each label"
+        )
     for name, xy in maps.items():
         if xy.shape != (count, 2):
             raise ValueError(f'map "{name}" is {xy.shape}: expected [{count}, 2], one point for each label')
@@ -68,10 +70,10 @@ def embedding_explorer(
     for i, xy in enumerate(maps.values()):
         data[f"x{i}"], data[f"y{i}"] = xy.astype(np.float32).T
     shown = _shown(labels, names, predictions, columns)
-    data |= {f"shown{i}": values for i, values in enumerate(shown.values())}
-    for name, values in data.items():
+    for name, values in shown.items():
         if len(values) != count:
             raise ValueError(f'"{name}" holds {len(values)} values: expected {count}, one for each label')
+    data |= {f"shown{i}": values for i, values in enumerate(shown.values())}
     source = ColumnDataSource(data)
     members = {group.name: np.flatnonzero(np.isin(labels, group.classes)) for group in groups}
 
@@ -132,7 +134,9 @@ def _shown(labels, names, predictions, columns) -> dict[str, list[str]]:
     for network, predicted in (predictions or {}).items():
         predicted = np.asarray(predicted)
         if predicted.shape != labels.shape:
-            raise ValueError(f'predictions "{network}" are {predicted.shape}: expected [{len(labels)}], one for each label')
+            raise ValueError(
+                f'predictions "{network}" are {predicted.shape}: expected [{len(labels)}], one for each label'
+            )
         marks = np.where(predicted == labels, " ✓", " ✗")
         shown[network] = [f"{names[c]}{mark}" for c, mark in zip(predicted, marks, strict=True)]
     return shown | {name: np.asarray(values).tolist() for name, values in (columns or {}).items()}
@@ -143,9 +147,10 @@ def _tooltip(shape, shown) -> str:
     height = 112
     width = round(height * shape[3] / shape[2])
     rows = "".join(f"<div>{html.escape(name)}: <b>@shown{i}</b></div>" for i, name in enumerate(shown))
+    look = f"width: {width}px; height: {height}px; image-rendering: pixelated"
     return (
-        f'<div style="font: 12px sans-serif; white-space: nowrap">'
-        f'<img src="data:image/png;base64,@image" alt="" style="width: {width}px; height: {height}px; image-rendering: pixelated">'
+        '<div style="font: 12px sans-serif; white-space: nowrap">'
+        f'<img src="data:image/png;base64,@image" alt="" style="{look}">'
         f"<div>class: <b>@class</b></div>{rows}</div>"
     )
 

@@ -58,7 +58,9 @@ def matrix_explorer(
     count = len(classes)
     for name, matrix in shown.items():
         if matrix.shape != (count, count):
-            raise ValueError(f'matrix "{name}" is {matrix.shape}: expected [{count}, {count}], a row and a column for each class')
+            raise ValueError(
+                f'matrix "{name}" is {matrix.shape}: expected [{count}, {count}], a row and a column for each class'
+            )
     size = size or (420 if len(drawn) == 1 else 340)
     kinds = check_superclasses(classes, superclasses, superclass_names)
     order = np.arange(count) if kinds is None else np.argsort(kinds, kind="stable")
@@ -108,7 +110,7 @@ def _tooltip(shown, rows, columns) -> str:
 
 
 def _axes(plot, names, kinds, superclass_names, named) -> None:
-    """Names of classes where they fit, else of superclasses, beside the first panel of a row; lines between superclasses."""
+    """Names of classes where they fit, else of superclasses, beside the first panel of a row; lines between those."""
     ticks = {i: name for i, name in enumerate(names)} if len(names) <= 25 else {}
     if kinds is not None:
         starts = np.flatnonzero(np.diff(kinds, prepend=kinds[0] - 1))

@@ -1,8 +1,8 @@
-"""Floor 3: pictures. Each function takes arrays, draws them and returns the Figure; none computes a result or calls show.
+"""Floor 3: pictures. A function takes arrays, draws them and returns the Figure; none computes a result or calls show.
 
-Without `ax` a function makes its own figure, which a notebook displays when it is the last value of a cell (end the line
-with `;` when you pass your own `ax`: pyplot shows your figure anyway). Colours are safe for colour-blind readers, at
-most ten beside two marker shapes, and a method has the same colour in every picture.
+Without `ax` a function makes its own figure, which a notebook displays when it is the last value of a cell.
+End the line with `;` when you pass your own `ax`: pyplot shows your figure anyway. Colours are safe for colour-blind
+readers, at most ten beside two marker shapes, and a method has the same colour in every picture.
 """
 
 from dcd_utils.plots.comparison import accuracy_by_method

@@ -22,7 +22,9 @@ def accuracy_by_method(
     """
     missing = {"method", "seed", "accuracy"} - set(table.columns)
     if missing or not len(table):
-        raise ValueError(f"the table has columns {list(table.columns)} and {len(table)} rows: expected method, seed, accuracy")
+        raise ValueError(
+            f"the table has columns {list(table.columns)} and {len(table)} rows: expected method, seed, accuracy"
+        )
     methods = list(dict.fromkeys(table["method"]))
     place = {method: i for i, method in enumerate(methods)}
     colours = method_colours(methods)
@@ -32,12 +34,16 @@ def accuracy_by_method(
         ax.plot(seed["place"], seed["accuracy"], color=PALE, linewidth=1, zorder=1)
     for method, rows in table.groupby("method", sort=False):
         x, mean = place[method], rows["accuracy"].mean()
-        ax.scatter([x] * len(rows), rows["accuracy"], s=34, color=colours[method], edgecolor="white", linewidth=0.7, zorder=3)
+        ax.scatter(
+            [x] * len(rows), rows["accuracy"], s=34, color=colours[method], edgecolor="white", linewidth=0.7, zorder=3
+        )
         ax.plot([x - 0.22, x + 0.22], [mean, mean], color=INK, linewidth=2.2, solid_capstyle="butt", zorder=2)
         ax.annotate(f"{mean:.1f}", (x + 0.22, mean), (4, 0), textcoords="offset points", va="center", fontweight="bold")
     if teacher is not None:
         ax.axhline(teacher, color=GREY, linestyle=(0, (4, 3)), linewidth=1)
-        ax.annotate(f"teacher {teacher:.1f}", (0, teacher), (6, 3), ("axes fraction", "data"), "offset points", color=GREY)
+        ax.annotate(
+            f"teacher {teacher:.1f}", (0, teacher), (6, 3), ("axes fraction", "data"), "offset points", color=GREY
+        )
     ax.margins(y=0.12)
     ax.set_xlim(-0.5, len(methods) - 0.3)
     ax.set_xticks(range(len(methods)), methods)

@@ -29,7 +29,8 @@ def training_curves(
     """Metrics over epochs, a panel for each metric, a colour for each method.
 
     Args:
-        histories: {name: history}, a history being a DataFrame with a row an epoch; a list of histories draws a line for each seed.
+        histories: {name: history}, a history being a DataFrame with a row an epoch; a list of histories draws a line
+            for each seed.
         metrics: columns of the histories, one or several.
         ax: as many Axes as metrics.
 
@@ -48,7 +49,7 @@ def training_curves(
 
 @themed
 def loss_terms(history, title: str = "Every term of the loss over training", ax=None) -> Figure:
-    """Every term that a history recorded, before its weight, on a logarithmic axis: the terms differ by orders of magnitude.
+    """Every term that a history recorded, before its weight, on a logarithmic axis: they differ by orders of magnitude.
 
     Raises:
         ValueError: the history holds none of the terms.
@@ -69,7 +70,11 @@ def loss_terms(history, title: str = "Every term of the loss over training", ax=
 
 @themed
 def learned_scale(
-    histories: dict, cap: float = 10.0, start: float = float(np.e), title: str = "The scale that each run learned", ax=None
+    histories: dict,
+    cap: float = 10.0,
+    start: float = float(np.e),
+    title: str = "The scale that each run learned",
+    ax=None,
 ) -> Figure:
     """The loss's scale (inverse temperature) over epochs, between where it starts and where it is capped.
 
@@ -82,7 +87,9 @@ def learned_scale(
     figure, (ax,) = canvas(ax, (6.0, 3.6))
     for value, text in ((cap, f"cap {cap:g}"), (start, f"start {start:.3g}")):
         ax.axhline(value, color=GREY, linewidth=1, linestyle=(0, (4, 3)), zorder=0)
-        ax.annotate(text, (1.0, value), (-2, 3), ("axes fraction", "data"), "offset points", color=GREY, fontsize=9, ha="right")
+        ax.annotate(
+            text, (1.0, value), (-2, 3), ("axes fraction", "data"), "offset points", color=GREY, fontsize=9, ha="right"
+        )
     _lines(ax, histories, "scale")
     ax.set_ylim(0, 1.12 * cap)
     label(ax, title, "epoch", "scale (inverse temperature)")
@@ -98,7 +105,9 @@ def _lines(ax, histories, metric):
         if runs:
             drawn[name] = runs
     if not drawn:
-        raise ValueError(f'no history has values of "{metric}": given were {", ".join(map(str, histories)) or "no histories"}')
+        raise ValueError(
+            f'no history has values of "{metric}": given were {", ".join(map(str, histories)) or "no histories"}'
+        )
     colours = method_colours(drawn)
     for name, runs in drawn.items():
         for i, run in enumerate(runs):

@@ -12,7 +12,13 @@ from dcd_utils.plots.style import GREY, canvas, class_groups, label, themed
 
 @themed
 def embedding(
-    points, labels, classes, superclasses=None, superclass_names=None, title: str = "Where each test image lies", ax=None
+    points,
+    labels,
+    classes,
+    superclasses=None,
+    superclass_names=None,
+    title: str = "Where each test image lies",
+    ax=None,
 ) -> Figure:
     """A map: a dot for each image.
 
@@ -29,7 +35,7 @@ def embedding(
     handles = _scatter(ax, points, labels, groups)
     label(ax, title, f"{_method(points)} 1", f"{_method(points)} 2")
     ax.legend(handles=handles, loc="center left", bbox_to_anchor=(1.0, 0.5), **_legend(groups))
-    _caption(figure, points)
+    _caption(figure, {title: points})
     return figure
 
 
@@ -63,7 +69,7 @@ def embeddings_side_by_side(
     figure.legend(handles=handles, loc="outside right center", **_legend(groups))
     if title:
         figure.suptitle(title, x=0.01, ha="left")
-    _caption(figure, points_list[0])
+    _caption(figure, dict(zip(titles, points_list, strict=True)))
     return figure
 
 
@@ -91,8 +97,12 @@ def _legend(groups) -> dict:
     return {"fontsize": 8, "labelspacing": 0.35, "handletextpad": 0.2, "ncols": 1 if len(groups) <= 20 else 2}
 
 
-def _caption(figure, points) -> None:
-    text = getattr(points, "caption", "")
+def _caption(figure, maps: dict) -> None:
+    """Settings below the maps: one line for all if they are the same, else one for each."""
+    captions = {name: getattr(points, "caption", "") for name, points in maps.items()}
+    if len(set(captions.values())) > 1:
+        captions = {name: f"{name}: {caption}" for name, caption in captions.items() if caption}
+    width = int(14 * figure.get_figwidth())
+    text = "\n".join(textwrap.fill(caption, width) for caption in dict.fromkeys(captions.values()))
     if text:
-        width = int(14 * figure.get_figwidth())
-        figure.supxlabel(textwrap.fill(text, width), x=0.01, ha="left", fontsize=8, color=GREY)
+        figure.supxlabel(text, x=0.01, ha="left", fontsize=8, color=GREY)

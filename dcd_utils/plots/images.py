@@ -34,7 +34,9 @@ def image_grid(images, titles=None, columns: int = 8, title: str | None = None) 
 
 
 @themed
-def soft_predictions(image, probabilities: dict, classes, label_index: int | None = None, top: int = 8, title=None) -> Figure:
+def soft_predictions(
+    image, probabilities: dict, classes, label_index: int | None = None, top: int = 8, title=None
+) -> Figure:
     """One image beside the probabilities that a network gives to its likeliest classes, at several temperatures.
 
     Args:
@@ -50,9 +52,8 @@ def soft_predictions(image, probabilities: dict, classes, label_index: int | Non
     (pixels,) = _pixels(np.asarray(image)[None])
     rows = {temperature: np.asarray(values) for temperature, values in probabilities.items()}
     if not rows or any(values.shape != (len(classes),) for values in rows.values()):
-        raise ValueError(
-            f"probabilities have shapes {[values.shape for values in rows.values()]}: expected [{len(classes)}] for each temperature"
-        )
+        shapes = [values.shape for values in rows.values()]
+        raise ValueError(f"probabilities have shapes {shapes}: expected [{len(classes)}] for each temperature")
     shown = np.argsort(-next(iter(rows.values())), kind="stable")[:top]
     size = (2.6 + 2.7 * len(rows), 0.9 + 0.27 * len(shown))
     figure, axes = canvas(None, size, columns=1 + len(rows), width_ratios=[0.8, *[1] * len(rows)])

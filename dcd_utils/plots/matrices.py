@@ -7,14 +7,31 @@ from collections.abc import Mapping
 import numpy as np
 from matplotlib.figure import Figure
 
-from dcd_utils.plots.style import DIVERGING, GREY, HUES, INK, PALE, SEQUENTIAL, canvas, check_superclasses, label, method_colours, themed
+from dcd_utils.plots.style import (
+    DIVERGING,
+    GREY,
+    HUES,
+    INK,
+    PALE,
+    SEQUENTIAL,
+    canvas,
+    check_superclasses,
+    label,
+    method_colours,
+    themed,
+)
 
 _MOST_NAMES = 25  # beyond that many rows, names are too small to read and groups are named instead
 
 
 @themed
 def class_correlation(
-    matrix, classes, superclasses=None, superclass_names=None, title: str = "Classes the network holds to be alike", ax=None
+    matrix,
+    classes,
+    superclasses=None,
+    superclass_names=None,
+    title: str = "Classes the network holds to be alike",
+    ax=None,
 ) -> Figure:
     """Correlation between the logits of every two classes, [C, C], classes ordered by superclass.
 
@@ -76,8 +93,9 @@ def logit_difference(
     title: str = "Where students' class-mean logits leave the teacher's",
     limit: float | None = None,
 ) -> Figure:
-    """Absolute difference of class-mean logits between student and teacher, diagonal zero (no correlation: see the docs of
-    `analysis.logit_difference`).
+    """Absolute difference of class-mean logits between student and teacher, diagonal zero.
+
+    It is no correlation: see `analysis.logit_difference`.
 
     Args:
         matrix: [C, C], or {student's name: [C, C]} for a panel each, on one scale.
@@ -159,7 +177,7 @@ def batch_similarity(
 
 @themed
 def per_class_accuracy(accuracy, classes, title: str = "Some classes are much harder than others", ax=None) -> Figure:
-    """Accuracy of each class, hardest first by the first network given; beyond 25 classes the 12 hardest and 12 easiest.
+    """Accuracy of each class, ordered by the first network given; beyond 25 classes the 12 hardest and 12 easiest.
 
     Args:
         accuracy: [C] in %, or {network's name: [C]}.
@@ -170,7 +188,8 @@ def per_class_accuracy(accuracy, classes, title: str = "Some classes are much ha
     networks = accuracy if isinstance(accuracy, Mapping) else {"": accuracy}
     networks = {name: np.asarray(values, dtype=float) for name, values in networks.items()}
     if not networks or any(values.shape != (len(classes),) for values in networks.values()):
-        raise ValueError(f"accuracies have shapes {[v.shape for v in networks.values()]}: expected [{len(classes)}], one a class")
+        shapes = [values.shape for values in networks.values()]
+        raise ValueError(f"accuracies have shapes {shapes}: expected [{len(classes)}], one a class")
     order = np.argsort(next(iter(networks.values())), kind="stable")
     shown = order if len(order) <= _MOST_NAMES else np.concatenate([order[:12], order[-12:]])
     figure, (ax,) = canvas(ax, (6.6, 1.2 + 0.2 * len(shown)))
@@ -222,7 +241,7 @@ class _Order:
         return mesh
 
     def name(self, ax, x, y, small=False):
-        """Tick and axis labels. Small panels share the names of rows, and have none of columns where these would not fit."""
+        """Tick and axis labels. Small panels share the names of rows; of columns they have none that would not fit."""
         many = len(self.classes) > _MOST_NAMES
         if not many:
             places, names = range(len(self.classes)), [self.classes[i] for i in self.order]
@@ -251,7 +270,7 @@ def _panels(count):
     columns = 2 if count in (2, 4) else 3
     rows = -(-count // columns)
     figure, axes = canvas(None, (3.3 * columns + 1.6, 4.0 * rows), rows, columns)
-    figure.set_layout_engine("compressed", h_pad=0.08)  # square panels beside each other, without the room that their cells leave
+    figure.set_layout_engine("compressed", h_pad=0.08)  # square panels close to each other
     for ax in axes[count:]:
         ax.set_axis_off()
     return figure, axes

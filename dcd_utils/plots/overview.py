@@ -10,7 +10,7 @@ from matplotlib.patches import Circle, Ellipse, FancyArrowPatch, FancyBboxPatch,
 from dcd_utils.plots.style import GREY, HUES, INK, PALE, SEQUENTIAL, STUDENT, TEACHER, canvas, themed
 
 _IMAGES = (HUES[0], HUES[1], HUES[2], HUES[4])
-# Where four images lie on the front of the sphere, seen from ahead: the teacher, and a student that is not done learning.
+# Where four images lie on the front of the sphere: the teacher's, and those of a student that has more to learn.
 _TEACHER_POINTS = np.array([[-0.55, 0.52], [0.60, 0.48], [0.52, -0.56], [-0.50, -0.50]])
 _STUDENT_POINTS = np.array([[-0.24, 0.72], [0.78, 0.20], [0.20, -0.42], [-0.70, -0.22]])
 _SCALE = 5.0
@@ -20,9 +20,9 @@ _SCALE = 5.0
 def dcd_overview(ax=None) -> Figure:
     """How DCD compares a student with a teacher, drawn from left to right on a batch of four images.
 
-    Images pass the frozen teacher and the trained student; a linear map each brings their features to one unit sphere; scores
-    of every student against every teacher form a matrix, from which the contrastive and the consistency term are read.
-    The scores and distributions shown are those of the points drawn on the sphere, at a scale of 5.
+    Images pass the frozen teacher and the trained student; a linear map each brings their features to one unit
+    sphere; scores of every student against every teacher form a matrix, from which the contrastive and the consistency
+    term are read. The scores and distributions shown are those of the points on the sphere, at a scale of 5.
     """
     figure, (ax,) = canvas(ax, (13.0, 5.5))
     ax.set(xlim=(0, 13), ylim=(0, 5.5), aspect="equal")
@@ -170,7 +170,9 @@ def _student_dot(ax, x, y, colour, size=62):
 
 
 def _text(ax, x, y, text, size=10.0, color=INK, weight="normal", align="center"):
-    ax.text(x, y, text, fontsize=size, color=color, fontweight=weight, ha=align, va="center", linespacing=1.15, zorder=6)
+    ax.text(
+        x, y, text, fontsize=size, color=color, fontweight=weight, ha=align, va="center", linespacing=1.15, zorder=6
+    )
 
 
 def _box(ax, x, y, width, height, face, edge, alpha=1.0, rounding=0.1, z=1):

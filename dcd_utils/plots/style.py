@@ -17,7 +17,14 @@ HUES = ("#0173b2", "#de8f05", "#029e73", "#d55e00", "#cc78bc", "#56b4e9", "#8c56
 MARKERS = ("o", "^", "s", "D")
 MOST_GROUPS = 20
 SEQUENTIAL, DIVERGING = "mako_r", "vlag"
-_METHODS = {"teacher": INK, "alone": "#949494", "student alone": "#949494", "kd": HUES[0], "dcd": HUES[2], "dcd+kd": HUES[3]}
+_METHODS = {
+    "teacher": INK,
+    "alone": "#949494",
+    "student alone": "#949494",
+    "kd": HUES[0],
+    "dcd": HUES[2],
+    "dcd+kd": HUES[3],
+}
 _OTHERS = (HUES[1], HUES[4], HUES[5], HUES[6], HUES[7], HUES[8], HUES[9])
 
 _THEME = {
@@ -103,7 +110,7 @@ def class_groups(
 ) -> list[Group]:
     """What each class looks like, in at most 20 groups.
 
-    Up to 20 classes: each its own; its colour is its superclass's where the superclasses are few, so that kinship shows.
+    Up to 20 classes: each its own; its colour is its superclass's where superclasses are few, so that kinship shows.
     More: a group for each superclass, or, without superclasses, the first 19 classes and one pale group for the rest.
 
     Raises:
@@ -120,7 +127,8 @@ def class_groups(
     if kinds is not None and kinds.max() < MOST_GROUPS:
         names = superclass_names or [f"superclass {kind}" for kind in range(kinds.max() + 1)]
         return [
-            Group(str(name), tuple(np.flatnonzero(kinds == kind).tolist()), *_look(kind)) for kind, name in enumerate(names)
+            Group(str(name), tuple(np.flatnonzero(kinds == kind).tolist()), *_look(kind))
+            for kind, name in enumerate(names)
         ]
     rest = tuple(range(MOST_GROUPS - 1, len(classes)))
     shown = [Group(str(classes[i]), (i,), *_look(i)) for i in range(MOST_GROUPS - 1)]
@@ -128,12 +136,14 @@ def class_groups(
 
 
 def check_superclasses(classes, superclasses, superclass_names) -> np.ndarray | None:
-    """Superclasses as an integer array [C], or None. Raises ValueError if they do not fit the classes or their names."""
+    """Superclasses as an integer array [C], or None. Raises ValueError unless they fit the classes and their names."""
     if superclasses is None:
         return None
     kinds = np.asarray(superclasses)
     if kinds.shape != (len(classes),) or kinds.dtype.kind not in "iu" or kinds.min() < 0:
-        raise ValueError(f"superclasses: got {kinds.dtype} {kinds.shape}, expected an index for each of {len(classes)} classes")
+        raise ValueError(
+            f"superclasses: got {kinds.dtype} {kinds.shape}, expected an index for each of {len(classes)} classes"
+        )
     if superclass_names is not None and kinds.max() >= len(superclass_names):
         raise ValueError(f"superclass {kinds.max()} has no name: {len(superclass_names)} names were given")
     return kinds

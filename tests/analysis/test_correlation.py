@@ -63,7 +63,7 @@ def test_logit_difference_standardised_agrees_with_a_plain_evaluation():
     for c in range(4):
         means = []
         for logits in (LOGITS, OTHER):
-            rows = [(row - row.mean()) / row.std(ddof=1) for row in logits[LABELS == c].astype(np.float64)]
+            rows = [(row - row.mean()) / row.std(ddof=1) for row in logits[c == LABELS].astype(np.float64)]
             means.append(np.mean(rows, axis=0))
         expected[c] = np.abs(means[0] - means[1])
         expected[c, c] = 0
@@ -83,9 +83,7 @@ def test_logit_difference_refuses_bad_input():
 
 def test_confusion_by_hand():
     logits = np.eye(3)[[0, 1, 1, 2]]
-    np.testing.assert_array_equal(
-        analysis.confusion(logits, [0, 0, 1, 2]), [[0.5, 0.5, 0], [0, 1, 0], [0, 0, 1]]
-    )
+    np.testing.assert_array_equal(analysis.confusion(logits, [0, 0, 1, 2]), [[0.5, 0.5, 0], [0, 1, 0], [0, 0, 1]])
     with pytest.raises(ValueError, match="no image"):
         analysis.confusion(logits, [0, 0, 1, 1])
 

@@ -14,7 +14,9 @@ ROTATION = np.linalg.qr(RNG.normal(size=(8, 8)))[0]
 @pytest.mark.parametrize("debiased", [True, False])
 def test_cka_ignores_rotation_shift_and_factor(debiased):
     assert analysis.linear_cka(X, 3 * X @ ROTATION + 7, debiased) == pytest.approx(1, abs=1e-12)
-    assert analysis.linear_cka(X, Y, debiased) == pytest.approx(analysis.linear_cka(Y, X @ ROTATION, debiased), abs=1e-12)
+    assert analysis.linear_cka(X, Y, debiased) == pytest.approx(
+        analysis.linear_cka(Y, X @ ROTATION, debiased), abs=1e-12
+    )
 
 
 def test_plain_cka_agrees_with_the_kernels():

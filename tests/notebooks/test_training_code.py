@@ -86,13 +86,13 @@ def test_the_distillation_step_of_03(images, teacher, method, precision):
     assert runtime.digest(teacher.state_dict()) == before
     if method != "kd":
         assert my_objective.losses["dcd"].log_scale != 1.0
-        assert my_objective.losses["dcd"].bias == 0.0
+        assert my_objective.losses["dcd"].bias.abs() < 1e-6  # its gradient is 0 but for rounding
 
 
 def test_the_runs_of_03_are_those_of_the_package(images, tmp_path, monkeypatch):
     monkeypatch.setenv("DCD_DATA", str(tmp_path))
     train, test = images
-    profile = training.profile("quick", teacher="resnet8", student="resnet8", epochs=1, seeds=(3, 5))
+    profile = training.profile("quick", teacher="resnet14", student="resnet8", epochs=1, seeds=(3, 5))
     methods = ("alone", "dcd+kd")
     teacher_run, expected = training.course_runs(profile, methods, train, test)
     known = sorted(path.name for path in (tmp_path / "runs").iterdir())
@@ -102,12 +102,3 @@ def test_the_runs_of_03_are_those_of_the_package(images, tmp_path, monkeypatch):
     assert runs.keys() == expected.keys() == {(method, seed) for method in methods for seed in (3, 5)}
     assert all(runs[key].run_dir == run.run_dir and runs[key].rows == run.rows for key, run in expected.items())
     assert {run.config["seed"] for (_, seed), run in expected.items() if seed == 5} == {5}
-
-
-def test_course_runs_fail_before_any_training(images, tmp_path, monkeypatch):
-    monkeypatch.setenv("DCD_DATA", str(tmp_path))
-    with pytest.raises(ValueError, match='"kdd" does not exist'):
-        training.course_runs(training.profile(), ("alone", "kdd"), *images)
-    with pytest.raises(ValueError, match="only one of train and test"):
-        training.course_runs(training.profile(), train=images[0])
-    assert not (tmp_path / "runs").exists()

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 
 INK, GREY, PALE = "#222222", "#767676", "#d0d0d0"
 TEACHER, STUDENT = "#3b4a8c", "#d55e00"
-HUES = ("#0173b2", "#de8f05", "#029e73", "#d55e00", "#cc78bc", "#56b4e9", "#8c564b", "#4b2e83", "#a8a400", "#4d4d4d")
+HUES = ("#0173b2", "#de8f05", "#029e73", "#d55e00", "#cc78bc", "#56b4e9", "#8c564b", "#4b2e83", "#94c94f", "#4d4d4d")
 MARKERS = ("o", "^", "s", "D")
 MOST_GROUPS = 20
 SEQUENTIAL, DIVERGING = "mako_r", "vlag"

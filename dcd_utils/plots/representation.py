@@ -76,8 +76,7 @@ def moves(
             for one, other in zip(start[mine], points[mine], strict=True):
                 arrow = {"arrowstyle": "-|>", "color": group.colour, "shrinkA": 0, "shrinkB": 0, "linewidth": 1.3}
                 ax.annotate("", other, one, arrowprops=arrow)
-        ax.autoscale_view()
-        ax.update_datalim(points)
+        ax.update_datalim(points)  # arrows alone would not widen the axes
         ax.autoscale_view()
         ax.set(xticks=[], yticks=[])
         label(ax, name, "aligned map 1", "aligned map 2" if ax is axes[0] else "")

@@ -49,8 +49,8 @@ class DCDLoss(nn.Module):
 
     Student and teacher features each pass a trained linear map and are scaled to unit length; `dcd_terms` scores
     every student against every teacher of the batch. The scale is exp(log_scale), clamped to [0, max_scale]; log_scale
-    starts at 1 and, like the bias and both maps, is trained with the student. Autocast does not reach in: all arithmetic
-    has the type of the loss's own parameters, float32 unless you change it.
+    starts at 1 and, like the bias and both maps, is trained with the student. Autocast does not reach in: all
+    arithmetic has the type of the loss's own parameters, float32 unless you change it.
 
     Args:
         student_dim, teacher_dim: widths of the penultimate features.

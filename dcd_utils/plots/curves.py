@@ -12,7 +12,7 @@ _NAMES = {
     "train_accuracy": "training accuracy (%)",
     "test_accuracy": "test accuracy, top-1 (%)",
     "test_top5": "test accuracy, top-5 (%)",
-    "lr": "learning rate",
+    "learning_rate": "learning rate",
     "seconds": "seconds an epoch",
     "images_per_second": "images a second",
     "classification": "classification (cross-entropy)",

@@ -145,7 +145,8 @@ def normalise(notebook) -> None:
 
 def without_machine_paths(text: str) -> str:
     """The text with this machine's folders cut off, so that a committed output reads the same from any checkout."""
-    places = {f"{data_dir()}/": "data/", str(data_dir()): "data", f"{CHECKOUT}/": "", str(CHECKOUT): ".", f"{sys.prefix}/": ""}
+    places = {f"{data_dir()}/": "data/", str(data_dir()): "data"}
+    places |= {f"{CHECKOUT}/": "", str(CHECKOUT): ".", f"{sys.prefix}/": ""}
     places[f"{Path.home()}/"] = "~/"
     text = re.sub(re.escape(tempfile.gettempdir()) + r"/ipykernel_\d+/\d+\.py", "<cell>", text)
     for place, short in sorted(places.items(), key=lambda item: -len(item[0])):  # the innermost folder first

@@ -1,12 +1,14 @@
 """dcd_utils/notebooks.py on notebooks of a few cells."""
 
 import base64
+import io
 import re
 import sys
 from pathlib import Path
 
 import nbformat
 import pytest
+from PIL import Image
 
 from dcd_utils import notebooks, pages
 
@@ -178,3 +180,26 @@ def test_a_page_keeps_its_notebook():
     notebook = nbformat.v4.new_notebook(cells=[cell])
     pages.to_html(notebook, "name", Path())
     assert notebook.cells[0].outputs[0].data["image/png"] == picture
+
+
+def test_figures_are_stored_small_and_never_larger():
+    def encoded(image):
+        stream = io.BytesIO()
+        image.save(stream, "PNG")
+        return base64.b64encode(stream.getvalue()).decode()
+
+    noisy = [Image.effect_noise((300, 300), spread) for spread in (30, 50, 70)]
+    colourful = encoded(Image.merge("RGB", noisy))
+    smaller = notebooks.small_png(colourful)
+    assert len(smaller) < len(colourful) / 1.5
+    assert Image.open(io.BytesIO(base64.b64decode(smaller))).size == (300, 300)
+    assert notebooks.small_png(smaller) == smaller
+    plain = encoded(Image.new("RGB", (40, 30), "white"))
+    assert len(notebooks.small_png(plain)) <= len(plain)
+
+
+def test_a_plain_figure_shows_after_a_themed_one(course):
+    themed = 'import numpy as np\nfrom dcd_utils import plots\nplots.confusion(np.eye(3), ["a", "b", "c"]);'
+    done, failure = notebooks.execute(course("12_themed", code(themed), code(FIGURE)))
+    assert failure is None
+    assert [output for output in done.cells[1].outputs if "image/png" in output.get("data", {})]

@@ -59,6 +59,9 @@ def themed(draw):
 
     @wraps(draw)
     def drawn(*args, **options):
+        # pyplot turns interactive when its first figure is made; inside the context that would be undone at its end,
+        # and a notebook would not show plain pyplot figures from then on
+        plt.install_repl_displayhook()
         with plt.rc_context(_THEME):
             return draw(*args, **options)
 

@@ -109,8 +109,11 @@ def test_a_cell_that_takes_too_long_fails(course, tmp_path, capsys):
 
 
 def test_in_place_normalises(course):
-    inside = str(notebooks.CHECKOUT / "data" / "x")
-    paths = f"import sys, warnings\nprint({inside!r}, sys.prefix + '/lib')\nwarnings.warn('w')"
+    # the source itself names no place, wherever the checkout lies
+    paths = (
+        "import sys, warnings\nfrom dcd_utils.notebooks import CHECKOUT\n"
+        "print(CHECKOUT / 'data' / 'x', sys.prefix + '/lib')\nwarnings.warn('w')"
+    )
     parameters = code("profile = 'quick'", "parameters")
     path = course("06_place", parameters, code(WIDGETS, "interactive"), code(PROGRESS), code(paths), code(FIGURE))
     stale = nbformat.read(path, as_version=4)
@@ -125,7 +128,7 @@ def test_in_place_normalises(course):
     assert kept.cells[1].outputs == []
     assert [output.text for output in kept.cells[2].outputs] == ["done\n"]
     printed = "".join(output.text for output in kept.cells[3].outputs)
-    assert "data/x lib\n" in printed and "<cell>:3: UserWarning: w" in printed
+    assert "data/x lib\n" in printed and "<cell>:4: UserWarning: w" in printed
     assert "image/png" in kept.cells[4].outputs[-1].data
     for machine in (str(Path.home()), sys.prefix, "/tmp/", notebooks.WIDGET):
         assert machine not in path.read_text()

@@ -196,7 +196,7 @@ def test_figures_are_stored_small_and_never_larger():
     smaller = notebooks.small_png(colourful)
     assert len(smaller) < len(colourful) / 1.5
     assert Image.open(io.BytesIO(base64.b64decode(smaller))).size == (300, 300)
-    assert notebooks.small_png(smaller) == smaller
+    assert len(notebooks.small_png(smaller)) <= len(smaller)
     plain = encoded(Image.new("RGB", (40, 30), "white"))
     assert len(notebooks.small_png(plain)) <= len(plain)
 

@@ -1,7 +1,56 @@
 """Losses: one file a method, and the weighted objective that sums them."""
 
-from dcd_utils.losses.dcd import DCDLoss, dcd_terms
+# a method takes its place in the list when its file is imported
+# isort: off
+from dcd_utils.losses.method import METHODS, Method, Stage, followers, names, parse, register
 from dcd_utils.losses.kd import KDLoss
-from dcd_utils.losses.objective import METHODS, Method, Objective, names, objective, parse
+from dcd_utils.losses.fitnet import FitNetLoss
+from dcd_utils.losses.at import ATLoss
+from dcd_utils.losses.sp import SPLoss
+from dcd_utils.losses.cc import CCLoss
+from dcd_utils.losses.vid import VIDLoss
+from dcd_utils.losses.rkd import RKDLoss
+from dcd_utils.losses.pkt import PKTLoss
+from dcd_utils.losses.ab import ABLoss
+from dcd_utils.losses.ft import FTLoss
+from dcd_utils.losses.fsp import FSPLoss
+from dcd_utils.losses.nst import NSTLoss
+from dcd_utils.losses.crd import CRDLoss
+from dcd_utils.losses.rrd import RRDLoss
+from dcd_utils.losses.dcd import DCDLoss, dcd_terms
+from dcd_utils.losses.dkd import DKDLoss
+from dcd_utils.losses.dist import DISTLoss
+from dcd_utils.losses.lskd import LSKDLoss
+from dcd_utils.losses.objective import Objective, objective
+# isort: on
 
-__all__ = ["METHODS", "DCDLoss", "KDLoss", "Method", "Objective", "dcd_terms", "names", "objective", "parse"]
+__all__ = [
+    "METHODS",
+    "ABLoss",
+    "ATLoss",
+    "CCLoss",
+    "CRDLoss",
+    "DCDLoss",
+    "DISTLoss",
+    "DKDLoss",
+    "FSPLoss",
+    "FTLoss",
+    "FitNetLoss",
+    "KDLoss",
+    "LSKDLoss",
+    "Method",
+    "NSTLoss",
+    "Objective",
+    "PKTLoss",
+    "RKDLoss",
+    "RRDLoss",
+    "SPLoss",
+    "Stage",
+    "VIDLoss",
+    "dcd_terms",
+    "followers",
+    "names",
+    "objective",
+    "parse",
+    "register",
+]

@@ -6,6 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from dcd_utils.losses.method import Method, register
+
 
 def dcd_terms(student_embeddings: Tensor, teacher_embeddings: Tensor, scale: Tensor | float, bias: Tensor | float):
     """The contrastive and the consistency term of a batch (arXiv:2407.11802, section 3).
@@ -57,6 +59,10 @@ class DCDLoss(nn.Module):
         embed_dim: width of the common embedding.
         alpha: weight of the consistency term.
         max_scale: cap of the scale; above it the scale's gradient is zero.
+        contrast: weight of the contrastive term. This and what follows is for ablations; the published loss has it at 1
+            and learns everything.
+        learn_scale, learn_bias, learn_teacher_map: whether log_scale, the bias and the teacher's linear map are
+            trained, or stay as they start.
 
     Called with student features [B, student_dim] and teacher features [B, teacher_dim] (no gradient reaches the
     teacher network) it returns a scalar and leaves the detached parts of the last call in `terms`.
@@ -66,19 +72,34 @@ class DCDLoss(nn.Module):
     """
 
     def __init__(
-        self, student_dim: int, teacher_dim: int, embed_dim: int = 128, alpha: float = 0.5, max_scale: float = 10.0
+        self,
+        student_dim: int,
+        teacher_dim: int,
+        embed_dim: int = 128,
+        alpha: float = 0.5,
+        max_scale: float = 10.0,
+        *,
+        contrast: float = 1.0,
+        learn_scale: bool = True,
+        learn_bias: bool = True,
+        learn_teacher_map: bool = True,
     ):
         super().__init__()
-        if min(student_dim, teacher_dim, embed_dim) < 1 or max_scale <= 0 or alpha < 0:
+        if min(student_dim, teacher_dim, embed_dim) < 1 or max_scale <= 0 or min(alpha, contrast) < 0:
             raise ValueError(
                 f"got student_dim={student_dim}, teacher_dim={teacher_dim}, embed_dim={embed_dim}, alpha={alpha}, "
-                f"max_scale={max_scale}: widths must be at least 1, max_scale above 0, alpha not negative"
+                f"contrast={contrast}, max_scale={max_scale}: widths must be at least 1, max_scale above 0, alpha and "
+                "contrast not negative"
             )
         self.embed_student = nn.Linear(student_dim, embed_dim)
         self.embed_teacher = nn.Linear(teacher_dim, embed_dim)
         self.log_scale = nn.Parameter(torch.tensor(1.0))
         self.bias = nn.Parameter(torch.tensor(0.0))
+        self.log_scale.requires_grad_(learn_scale)
+        self.bias.requires_grad_(learn_bias)
+        self.embed_teacher.requires_grad_(learn_teacher_map)
         self.alpha = alpha
+        self.contrast = contrast
         self.max_scale = max_scale
         self.terms: dict[str, Tensor] = {}
 
@@ -121,4 +142,15 @@ class DCDLoss(nn.Module):
                 "scale": scale.detach(),
                 "bias": self.bias.detach().clone(),
             }
-            return contrast + self.alpha * consistency
+            return self.contrast * contrast + self.alpha * consistency
+
+
+register(
+    Method(
+        "dcd",
+        build=lambda student, teacher, **options: DCDLoss(student.pooled.shape[1], teacher.pooled.shape[1], **options),
+        reads="pooled",
+        weight=1.0,
+        source="Giakoumoglou and Stathaki, 2024, arXiv:2407.11802",
+    )
+)

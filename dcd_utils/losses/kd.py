@@ -6,6 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from dcd_utils.losses.method import Method, register
+
 
 class KDLoss(nn.Module):
     """T^2 * KL(teacher || student) of class probabilities softened by T, mean over the batch (arXiv:1503.02531).
@@ -36,3 +38,16 @@ class KDLoss(nn.Module):
             log_student = F.log_softmax(student_logits.to(wide) / self.temperature, dim=1)
             log_teacher = F.log_softmax(teacher_logits.detach().to(wide) / self.temperature, dim=1)
             return self.temperature**2 * F.kl_div(log_student, log_teacher, reduction="batchmean", log_target=True)
+
+
+register(
+    Method(
+        "kd",
+        build=lambda student, teacher, **options: KDLoss(**options),
+        reads="logits",
+        weight=0.9,
+        classification=0.1,
+        beside=1.0,
+        source="Hinton, Vinyals and Dean, 2015, arXiv:1503.02531",
+    )
+)

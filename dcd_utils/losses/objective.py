@@ -2,120 +2,111 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from dcd_utils.losses.dcd import DCDLoss
-from dcd_utils.losses.kd import KDLoss
-
-
-@dataclass(frozen=True)
-class Method:
-    """How a method enters the objective.
-
-    Args:
-        build: (student features, teacher features, **options) -> the loss module; features are an example batch.
-        reads: the field of Features that the loss is called with ("logits", "pooled" or "maps").
-        classification: gamma, the weight of the labels' cross-entropy when the method stands alone.
-        weight: the weight of the method's own loss.
-    """
-
-    build: Callable[..., nn.Module]
-    reads: str
-    classification: float
-    weight: float
-
-
-METHODS = {
-    "kd": Method(lambda student, teacher, **options: KDLoss(**options), "logits", classification=0.1, weight=0.9),
-    "dcd": Method(
-        lambda student, teacher, **options: DCDLoss(student.pooled.shape[1], teacher.pooled.shape[1], **options),
-        "pooled",
-        classification=1.0,
-        weight=1.0,
-    ),
-}
-
-
-def names() -> list[str]:
-    """The methods that exist. "+kd" may follow any of them but "kd"."""
-    return list(METHODS)
+from dcd_utils.losses.method import METHODS, Stage, parse
 
 
 class Objective(nn.Module):
     """total = gamma * CE(labels) + sum over losses of weight * loss (arXiv:2407.11802, section 3).
 
+    All losses are computed in float32 or wider, outside autocast. A loss of weight zero is left out.
+
     Args:
         classification: gamma, the weight of the labels' cross-entropy.
-        losses: name -> (weight, what it reads, loss module).
+        losses: name -> (weight, what it reads, loss module), or with a fourth entry, what it needs besides.
 
-    Called with (student features, teacher features or None, labels [B]) it returns (total, terms): the scalar to
-    minimise and a dict of detached scalars, one per loss before weighting, with the parts that a loss reports.
+    Called with (student features, teacher features or None, labels [B], indices [B] or None) it returns (total,
+    terms): the scalar to minimise and a dict of detached scalars, one per loss before weighting, with the parts that a
+    loss reports.
     """
 
-    def __init__(self, classification: float = 1.0, losses: dict[str, tuple[float, str, nn.Module]] | None = None):
+    def __init__(self, classification: float = 1.0, losses: dict[str, tuple] | None = None):
         super().__init__()
         losses = losses or {}
-        self.weights = {"classification": classification, **{name: weight for name, (weight, _, _) in losses.items()}}
-        self.reads = {name: reads for name, (_, reads, _) in losses.items()}
-        self.losses = nn.ModuleDict({name: loss for name, (_, _, loss) in losses.items()})
+        self.weights = {"classification": classification, **{name: entry[0] for name, entry in losses.items()}}
+        self.reads = {name: entry[1] for name, entry in losses.items()}
+        self.needs = {name: entry[3] if len(entry) > 3 else () for name, entry in losses.items()}
+        self.losses = nn.ModuleDict({name: entry[2] for name, entry in losses.items()})
 
-    def forward(self, student: Any, teacher: Any, labels: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        classification = F.cross_entropy(
-            student.logits.to(torch.promote_types(student.logits.dtype, torch.float32)), labels
-        )
-        total = self.weights["classification"] * classification
-        terms = {"classification": classification.detach()}
-        for name, loss in self.losses.items():
-            value = loss(getattr(student, self.reads[name]), getattr(teacher, self.reads[name]))
-            total = total + self.weights[name] * value
-            terms[name] = value.detach()
-            terms.update(getattr(loss, "terms", {}))
+    def forward(
+        self, student: Any, teacher: Any, labels: Tensor, indices: Tensor | None = None
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        with torch.autocast(labels.device.type, enabled=False):
+            classification = F.cross_entropy(_wide(student.logits), labels)
+            terms = {"classification": classification.detach()}
+            # at weight zero the classifier gets no gradient at all, not a gradient of zeros that weight decay acts on
+            total = self.weights["classification"] * classification if self.weights["classification"] else 0.0
+            for name, loss in self.losses.items():
+                if not self.weights[name]:
+                    continue
+                besides = {"labels": labels, "indices": indices}
+                value = loss(
+                    _wide(getattr(student, self.reads[name])),
+                    _wide(getattr(teacher, self.reads[name])),
+                    **{need: besides[need] for need in self.needs[name]},
+                )
+                total = total + self.weights[name] * value
+                terms[name] = value.detach()
+                terms.update(getattr(loss, "terms", {}))
         return total, terms
 
-
-def parse(method: str) -> list[str]:
-    """The parts of a method's name: "dcd+kd" -> ["dcd", "kd"].
-
-    Raises:
-        ValueError: an unknown part, a part named twice, or something other than "kd" behind the plus.
-    """
-    parts = method.lower().split("+") if isinstance(method, str) else [method]
-    if (
-        any(part not in METHODS for part in parts)
-        or len(parts) > 2
-        or (len(parts) == 2 and (parts[1] != "kd" or parts[0] == "kd"))
-    ):
-        raise ValueError(
-            f'method "{method}" does not exist: choose one of {", ".join(METHODS)}; "+kd" may follow any but kd'
-        )
-    return parts
+    def stage(self) -> tuple[Objective, Stage] | None:
+        """The training that comes first, with the objective of it; None for all but a few methods."""
+        for name, loss in self.losses.items():
+            if hasattr(loss, "stage"):
+                stage = loss.stage()
+                return Objective(0.0, {name: (1.0, self.reads[name], stage.loss)}), stage
+        return None
 
 
-def objective(method: str, student: Any, teacher: Any, weights: dict[str, float] | None = None, **options) -> Objective:
+def _wide(values: Tensor | list[Tensor]) -> Tensor | list[Tensor]:
+    if isinstance(values, list):
+        return [_wide(value) for value in values]
+    return values.to(torch.promote_types(values.dtype, torch.float32))
+
+
+def objective(
+    method: str,
+    student: Any,
+    teacher: Any,
+    weights: dict[str, float] | None = None,
+    train_labels: Tensor | None = None,
+    **options,
+) -> Objective:
     """The objective of a method for a pair of networks.
 
     Args:
-        method: "kd", "dcd", or "dcd+kd".
+        method: one of `names()`; behind a plus one of `followers()`, for instance "dcd+kd".
         student, teacher: Features of an example batch; only their shapes are read.
         weights: replaces default weights, for instance {"classification": 1.0, "dcd": 2.0}.
+        train_labels: [N], for methods that remember training images (crd).
         **options: settings of the method's own loss, for instance alpha=0.25 for dcd, temperature=2.0 for kd.
 
     Raises:
-        ValueError: unknown method, or a weight for a term that the method does not have.
+        ValueError: unknown method, a weight for a term that the method does not have, or features that the method
+            cannot work with.
         TypeError: an option that the method's loss does not have.
     """
     first, *rest = parse(method)
+
+    def build(name, **settings):
+        own = METHODS[name]
+        if "indices" in own.needs:
+            if train_labels is None:
+                raise ValueError(f'"{name}" remembers training images: pass train_labels=, a class for each of them')
+            settings["train_labels"] = train_labels
+        return own.reads, own.build(student, teacher, **settings), own.needs
+
     own = METHODS[first]
-    losses = {first: (own.weight, own.reads, own.build(student, teacher, **options))}
+    losses = {first: (own.weight, *build(first, **options))}
     # behind a plus both terms stand beside the full classification loss: gamma = lambda = 1, as DCD+KD is published
     classification = 1.0 if rest else own.classification
-    losses.update({part: (1.0, METHODS[part].reads, METHODS[part].build(student, teacher)) for part in rest})
+    losses.update({part: (METHODS[part].beside, *build(part)) for part in rest})
     for name, weight in (weights or {}).items():
         if name != "classification" and name not in losses:
             raise ValueError(

@@ -44,6 +44,17 @@ class FrozenTeacher:
         return self.network.features(images)
 
 
+class Preactivated(nn.Module):
+    """A network that shows its maps before the last ReLU of each stage; it shares the network's weights."""
+
+    def __init__(self, network: nn.Module):
+        super().__init__()
+        self.network = network
+
+    def features(self, images: Tensor) -> Features:
+        return self.network.features(images, preactivation=True)
+
+
 def no_teacher(images: Tensor) -> None:
     """Stands where a teacher would, when a network learns from labels alone."""
 
@@ -83,7 +94,7 @@ def train_epoch(
         with autocast(train.device, recipe.precision):
             target = teacher(images)
             output = model.features(images)
-        loss, terms = objective(output, target, labels)
+        loss, terms = objective(output, target, labels, indices)
 
         optimizer.zero_grad()
         loss.backward()
@@ -158,15 +169,16 @@ def fit(
     teacher: Callable[[Tensor], Features | None],
     objective: Objective,
     train: ImageSet,
-    test: ImageSet,
+    test: ImageSet | None,
     recipe: Recipe,
-    seed: int,
+    seed: int | str,
     state: dict | None = None,
     on_epoch: Callable[[dict], None] = lambda state: None,
 ) -> list[dict]:
     """Train for the recipe's epochs and return one row of metrics an epoch.
 
     Args:
+        test: None: no accuracy is measured.
         state: what an earlier `on_epoch` received, to go on from there; the result is that of an unbroken run.
         on_epoch: called after every epoch with all that is needed to go on: epoch, model, objective, optimizer,
             history.
@@ -182,8 +194,10 @@ def fit(
         start = time.perf_counter()
         row = {"epoch": epoch + 1, **train_epoch(model, teacher, objective, optimizer, train, recipe, seed, epoch)}
         seconds = time.perf_counter() - start
-        top1, top5 = evaluate(model, test, precision=recipe.precision)
-        row |= {"test_accuracy": top1, "test_top5": top5, "learning_rate": optimizer.param_groups[0]["lr"]}
+        if test is not None:
+            top1, top5 = evaluate(model, test, precision=recipe.precision)
+            row |= {"test_accuracy": top1, "test_top5": top5}
+        row["learning_rate"] = optimizer.param_groups[0]["lr"]
         row |= {"seconds": round(seconds, 3), "images_per_second": round(len(train) / seconds, 1)}
         history.append(row)
         on_epoch(

@@ -230,3 +230,27 @@ def test_terms_name_shapes_that_differ():
 def test_impossible_settings_are_refused(setting):
     with pytest.raises(ValueError, match="must be at least 1"):
         DCDLoss(**{"student_dim": 3, "teacher_dim": 5, **setting})
+
+
+def test_the_ablations_leave_out_exactly_what_they_say():
+    whole, student, teacher = make(2.0)
+    whole(student, teacher)
+    contrast, consistency = whole.terms["contrast"].item(), whole.terms["consistency"].item()
+
+    def value(**options):
+        loss, *inputs = make(2.0, **options)
+        return loss, loss(*inputs)
+
+    assert value(alpha=0.0)[1].item() == pytest.approx(contrast)
+    assert value(contrast=0.0, alpha=1.0)[1].item() == pytest.approx(consistency)
+    for option, frozen in (
+        ("learn_scale", {"log_scale"}),
+        ("learn_bias", {"bias"}),
+        ("learn_teacher_map", {"embed_teacher.weight", "embed_teacher.bias"}),
+    ):
+        loss, total = value(**{option: False})
+        total.backward()
+        assert total.item() == pytest.approx(contrast + 0.5 * consistency)
+        assert {name for name, parameter in loss.named_parameters() if parameter.grad is None} == frozen
+    with pytest.raises(ValueError, match="contrast=-1"):
+        DCDLoss(3, 3, contrast=-1.0)

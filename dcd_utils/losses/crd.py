@@ -1,0 +1,133 @@
+"""Contrastive representation distillation (Tian, Krishnan and Isola, 2020, arXiv:1910.10699)."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from dcd_utils.losses.method import Method, register
+
+_SMALLEST = 1e-7
+
+
+class CRDLoss(nn.Module):
+    """Tell an image's other embedding from those of other classes, with a memory bank (arXiv:1910.10699, eq. 17).
+
+    Both features pass a trained linear map and are scaled to unit length. Each network's embedding is scored against
+    the other network's bank: exp(<z, bank_k> / temperature) over a constant fixed by the first batch. Noise-contrastive
+    estimation against `negatives` images of other classes then gives the loss, both ways. The banks hold a running mean
+    of unit length for every training image.
+
+    Negatives are drawn anew at every step, with replacement, from a stream that belongs to the loss (its seed comes
+    from PyTorch's generator when the loss is built, its position is part of the state dict). Scores against the whole
+    bank are computed once and then picked: the same numbers as from gathered embeddings, with far less memory.
+
+    Args:
+        student_dim, teacher_dim: widths of the penultimate features.
+        train_labels: [N], the class of every training image.
+        embed_dim: width of the common embedding.
+        negatives: images that each one is contrasted with.
+        temperature: divides the inner products.
+        momentum: share of a bank's entry that stays when its image is seen.
+
+    Called with [B, student_dim], [B, teacher_dim], indices= [B] of the training images, and optionally negatives=
+    [B, K] (indices too, instead of drawn ones) it returns a scalar; in eval mode banks and constants stay as they are.
+
+    Raises:
+        ValueError: the training images have one class only, or no indices were given.
+    """
+
+    def __init__(
+        self,
+        student_dim: int,
+        teacher_dim: int,
+        train_labels: Tensor,
+        embed_dim: int = 128,
+        negatives: int = 16384,
+        temperature: float = 0.07,
+        momentum: float = 0.5,
+    ):
+        super().__init__()
+        if len(train_labels.unique()) < 2:
+            raise ValueError("the training images have one class only: crd takes its negatives from other classes")
+        self.embed_student = nn.Linear(student_dim, embed_dim)
+        self.embed_teacher = nn.Linear(teacher_dim, embed_dim)
+        self.negatives, self.temperature, self.momentum = negatives, temperature, momentum
+        bound = 1 / math.sqrt(embed_dim / 3)
+        for name in ("student_bank", "teacher_bank"):
+            self.register_buffer(name, torch.empty(len(train_labels), embed_dim).uniform_(-bound, bound))
+        for name in ("student_constant", "teacher_constant"):
+            self.register_buffer(name, torch.tensor(0.0))
+        self.seed, self.step = int(torch.randint(2**40, ())), 0
+        # sorted by class, the images of other classes are what remains when one block is jumped over
+        counts = train_labels.bincount()
+        self.register_buffer("labels", train_labels.clone(), persistent=False)
+        self.register_buffer("by_class", train_labels.argsort(stable=True), persistent=False)
+        self.register_buffer("counts", counts, persistent=False)
+        self.register_buffer("starts", counts.cumsum(0) - counts, persistent=False)
+
+    def get_extra_state(self) -> dict[str, int]:
+        return {"seed": self.seed, "step": self.step}
+
+    def set_extra_state(self, state: dict[str, int]) -> None:
+        self.seed, self.step = state["seed"], state["step"]
+
+    def draw(self, indices: Tensor) -> Tensor:
+        """Indices [B, negatives] of training images of other classes than `indices` [B] have; advances the stream."""
+        generator = torch.Generator(indices.device).manual_seed(self.seed + self.step)
+        self.step += 1
+        classes = self.labels[indices]
+        own = self.counts[classes][:, None]
+        uniform = torch.rand(len(indices), self.negatives, generator=generator, device=indices.device)
+        others = len(self.labels) - own
+        place = (uniform * others).long().clamp_(max=others.max() - 1).minimum(others - 1)
+        return self.by_class[place + own * (place >= self.starts[classes][:, None])]
+
+    def forward(
+        self, student: Tensor, teacher: Tensor, indices: Tensor | None = None, negatives: Tensor | None = None
+    ) -> Tensor:
+        if indices is None:
+            raise ValueError("crd was called without indices=: it must know which training images the batch holds")
+        student = F.normalize(self.embed_student(student), dim=1)
+        teacher = F.normalize(self.embed_teacher(teacher.detach()), dim=1)
+        candidates = torch.cat([indices[:, None], self.draw(indices) if negatives is None else negatives], dim=1)
+        loss = self._estimate(student, self.teacher_bank, self.student_constant, candidates)
+        loss = loss + self._estimate(teacher, self.student_bank, self.teacher_constant, candidates)
+        if self.training:
+            self._remember(self.student_bank, indices, student)
+            self._remember(self.teacher_bank, indices, teacher)
+        return loss
+
+    def _estimate(self, embeddings: Tensor, bank: Tensor, constant: Tensor, candidates: Tensor) -> Tensor:
+        """Noise-contrastive estimation: the first candidate of each row is the image itself."""
+        images, negatives = len(bank), candidates.shape[1] - 1
+        scores = (embeddings @ bank.clone().T).gather(1, candidates).div(self.temperature).exp()
+        with torch.no_grad():
+            if self.training:
+                constant.copy_(torch.where(constant > 0, constant, scores.mean() * images))
+            divisor = torch.where(constant > 0, constant, scores.mean() * images)
+        scores = scores / divisor
+        noise = negatives / images
+        positive = (scores[:, 0] / (scores[:, 0] + noise + _SMALLEST)).log().sum()
+        negative = (noise / (scores[:, 1:] + noise + _SMALLEST)).log().sum()
+        return -(positive + negative) / len(embeddings)
+
+    @torch.no_grad()
+    def _remember(self, bank: Tensor, indices: Tensor, embeddings: Tensor) -> None:
+        mixed = self.momentum * bank[indices] + (1 - self.momentum) * embeddings
+        bank.index_copy_(0, indices, F.normalize(mixed, dim=1).to(bank.dtype))
+
+
+register(
+    Method(
+        "crd",
+        build=lambda student, teacher, **options: CRDLoss(student.pooled.shape[1], teacher.pooled.shape[1], **options),
+        reads="pooled",
+        weight=0.8,
+        needs=("indices",),
+        source="Tian, Krishnan and Isola, 2020, arXiv:1910.10699",
+    )
+)

@@ -1,0 +1,57 @@
+"""DIST: relations instead of probabilities (Huang et al., 2022, arXiv:2205.10536)."""
+
+from __future__ import annotations
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from dcd_utils.losses.method import Method, register
+
+
+def correlation_distance(first: Tensor, second: Tensor) -> Tensor:
+    """1 - Pearson correlation of matching rows, mean over the rows: a scalar."""
+    first, second = (rows - rows.mean(dim=1, keepdim=True) for rows in (first, second))
+    # probabilities of a sure network leave little to correlate: eps only guards the division
+    return 1 - F.cosine_similarity(first, second, dim=1, eps=1e-8).mean()
+
+
+class DISTLoss(nn.Module):
+    """How far class probabilities correlate: within each image, and within each class (arXiv:2205.10536, eqs. 6 to 9).
+
+    T^2 * (inter * distance of the rows + intra * distance of the columns) of both networks' softened probabilities.
+
+    Args:
+        inter, intra: beta and gamma of the paper.
+        temperature: T; 4 on CIFAR-100, 1 on ImageNet.
+
+    Called with student logits [B, C] and teacher logits [B, C] it returns a scalar. Raises ValueError if the shapes
+    differ.
+    """
+
+    def __init__(self, inter: float = 2.0, intra: float = 2.0, temperature: float = 4.0):
+        super().__init__()
+        if not temperature > 0:
+            raise ValueError(f"temperature={temperature} was given: it must be above 0 (4 is usual on CIFAR-100)")
+        self.inter, self.intra, self.temperature = inter, intra, temperature
+
+    def forward(self, student: Tensor, teacher: Tensor) -> Tensor:
+        if student.ndim != 2 or student.shape != teacher.shape:
+            raise ValueError(
+                f"student logits are {tuple(student.shape)}, teacher logits {tuple(teacher.shape)}: both must be "
+                "[B, C] over the same C classes"
+            )
+        p, q = ((logits / self.temperature).softmax(dim=1) for logits in (student, teacher.detach()))
+        distance = self.inter * correlation_distance(p, q) + self.intra * correlation_distance(p.T, q.T)
+        return self.temperature**2 * distance
+
+
+register(
+    Method(
+        "dist",
+        build=lambda student, teacher, **options: DISTLoss(**options),
+        reads="logits",
+        weight=1.0,
+        beside=1.0,
+        source="Huang et al., 2022, arXiv:2205.10536",
+    )
+)

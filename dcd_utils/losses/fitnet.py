@@ -1,0 +1,80 @@
+"""FitNets: hints from a middle layer (Romero et al., 2015, arXiv:1412.6550)."""
+
+from __future__ import annotations
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from dcd_utils.losses.maps import pair_stages
+from dcd_utils.losses.method import Method, register
+
+
+class Regressor(nn.Module):
+    """A convolution and batch norm that give the student's map the teacher's shape.
+
+    Args:
+        student, teacher: example maps [B, channels, height, width]. The student's side may be twice or half the
+            teacher's, or equal to it or larger (a window as large as the difference then slides over it).
+        relu: whether a ReLU follows, as for maps that come behind one.
+
+    Raises:
+        ValueError: the sizes cannot be matched.
+    """
+
+    def __init__(self, student: Tensor, teacher: Tensor, relu: bool = True):
+        super().__init__()
+        have, want = student.shape[1], teacher.shape[1]
+        (height, width), (to_height, to_width) = student.shape[2:], teacher.shape[2:]
+        if (height, width) == (2 * to_height, 2 * to_width):
+            self.conv = nn.Conv2d(have, want, 3, stride=2, padding=1)
+        elif (2 * height, 2 * width) == (to_height, to_width):
+            self.conv = nn.ConvTranspose2d(have, want, 4, stride=2, padding=1)
+        elif height >= to_height and width >= to_width:
+            self.conv = nn.Conv2d(have, want, (1 + height - to_height, 1 + width - to_width))
+        else:
+            raise ValueError(
+                f"the student's map is {height}x{width}, the teacher's {to_height}x{to_width}: it must be half as "
+                "large, as large, or larger"
+            )
+        self.norm = nn.BatchNorm2d(want)
+        self.relu = relu
+
+    def forward(self, student: Tensor) -> Tensor:
+        mapped = self.norm(self.conv(student))
+        return F.relu(mapped) if self.relu else mapped
+
+
+class FitNetLoss(nn.Module):
+    """Mean squared difference of the teacher's map and the student's, brought to its shape (arXiv:1412.6550, eq. 3).
+
+    The paper trains up to the hint first; here, as in the tables, the hint stands beside the classification loss.
+
+    Args:
+        student, teacher: example maps, each a list of [B, channels, height, width].
+        hint: which stage, counted from 1 (the stem is no stage).
+
+    Called with the two lists of maps it returns a scalar. Raises ValueError if the maps cannot be matched.
+    """
+
+    def __init__(self, student: list[Tensor], teacher: list[Tensor], hint: int = 2):
+        super().__init__()
+        pairs = pair_stages(student, teacher)
+        if not 1 <= hint <= len(pairs):
+            raise ValueError(f"hint={hint} was given: the two networks share the stages 1 to {len(pairs)}")
+        self.hint = hint
+        self.regressor = Regressor(*pairs[hint - 1])
+
+    def forward(self, student: list[Tensor], teacher: list[Tensor]) -> Tensor:
+        own, target = pair_stages(student, teacher)[self.hint - 1]
+        return F.mse_loss(self.regressor(own), target.detach())
+
+
+register(
+    Method(
+        "fitnet",
+        build=lambda student, teacher, **options: FitNetLoss(student.maps, teacher.maps, **options),
+        reads="maps",
+        weight=100.0,
+        source="Romero et al., 2015, arXiv:1412.6550",
+    )
+)

@@ -1,0 +1,75 @@
+"""Factor transfer (Kim, Park and Kwak, 2018, arXiv:1802.04977)."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from dcd_utils.losses.at import attention
+from dcd_utils.losses.maps import same_size
+from dcd_utils.losses.method import Method, Stage, register
+
+
+def _layers(kind: type[nn.Module], channels: list[int], norm: bool) -> nn.Sequential:
+    """3x3 convolutions of the given kind, each followed by batch norm (if asked for) and a leaky ReLU."""
+    layers = []
+    for have, want in zip(channels[:-1], channels[1:], strict=True):
+        layers += [kind(have, want, 3, padding=1), *([nn.BatchNorm2d(want)] if norm else []), nn.LeakyReLU(0.1)]
+    return nn.Sequential(*layers)
+
+
+class Paraphraser(nn.Module):
+    """An autoencoder of the teacher's last map; called as a loss it returns the mean squared error of the copy."""
+
+    def __init__(self, channels: int, factors: int):
+        super().__init__()
+        self.encoder = _layers(nn.Conv2d, [channels, channels, factors, factors], norm=False)
+        self.decoder = _layers(nn.ConvTranspose2d, [factors, factors, channels, channels], norm=False)
+
+    def forward(self, student: list[Tensor], teacher: list[Tensor]) -> Tensor:
+        target = teacher[-1].detach()
+        return F.mse_loss(self.decoder(self.encoder(target)), target)
+
+
+class FTLoss(nn.Module):
+    """Mean distance between the student's and the teacher's factors of the last map (arXiv:1802.04977, eq. 3).
+
+    The paraphraser makes the teacher's factors; a first stage trains it, then it is frozen. The translator makes the
+    student's. As in the published code, factors are compared through their attention maps, not channel by channel.
+
+    Args:
+        student, teacher: example maps, each a list of [B, channels, height, width].
+        rate: number of factors over the teacher's channels.
+
+    Called with the two lists of maps it returns a scalar.
+    """
+
+    def __init__(self, student: list[Tensor], teacher: list[Tensor], rate: float = 0.5):
+        super().__init__()
+        have, channels = student[-1].shape[1], teacher[-1].shape[1]
+        factors = int(channels * rate)
+        if factors < 1:
+            raise ValueError(f"rate={rate} was given: of {channels} channels no factor is left")
+        self.paraphraser = Paraphraser(channels, factors)
+        self.translator = _layers(nn.Conv2d, [have, have, factors, factors], norm=True)
+
+    def forward(self, student: list[Tensor], teacher: list[Tensor]) -> Tensor:
+        with torch.no_grad():
+            target = self.paraphraser.encoder(teacher[-1])
+        own, target = same_size(self.translator(student[-1]), target)
+        return (attention(own) - attention(target)).abs().mean()
+
+    def stage(self) -> Stage:
+        return Stage(self.paraphraser, learning_rate=0.01)
+
+
+register(
+    Method(
+        "ft",
+        build=lambda student, teacher, **options: FTLoss(student.maps, teacher.maps, **options),
+        reads="maps",
+        weight=200.0,
+        source="Kim, Park and Kwak, 2018, arXiv:1802.04977",
+    )
+)

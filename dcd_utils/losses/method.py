@@ -1,0 +1,103 @@
+"""What a method is: how its loss is built, what the loss reads, and the weights it was published with."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from torch import nn
+
+
+@dataclass(frozen=True)
+class Method:
+    """A distillation method, as the objective and the training loop know it.
+
+    Attributes:
+        name: lower case, without a plus.
+        build: (student features, teacher features, **options) -> the loss module. The features are an example batch, of
+            which only shapes count. A method that needs "indices" is built with train_labels= [N] as well.
+        reads: the field of Features that the loss is called with, of the student and of the teacher: "logits",
+            "pooled" or "maps".
+        weight: of the method's own loss.
+        classification: gamma, the weight of the labels' cross-entropy when the method stands alone.
+        beside: the weight behind a plus, next to another method and the full classification loss; None: it cannot
+            stand there.
+        needs: what the loss is called with besides, by name: "labels" [B], "indices" [B] (of the training images).
+        source: authors, year, arXiv number.
+    """
+
+    name: str
+    build: Callable[..., nn.Module]
+    reads: str
+    weight: float
+    classification: float = 1.0
+    beside: float | None = None
+    needs: tuple[str, ...] = ()
+    source: str = ""
+
+
+@dataclass(frozen=True)
+class Stage:
+    """Training that comes before the student's own, as AB, FT and FSP ask for it.
+
+    A loss with such a stage has a method `stage() -> Stage`. Only what the stage's loss reaches is trained.
+
+    Attributes:
+        loss: called like a method's loss.
+        learning_rate: constant through the stage.
+        preactivation: whether both networks show their maps as they are before the last ReLU of each stage.
+    """
+
+    loss: nn.Module
+    learning_rate: float
+    preactivation: bool = False
+
+
+METHODS: dict[str, Method] = {}
+
+
+def register(method: Method) -> Method:
+    """Make a method known by its name to `objective`, `training.distill` and the command line.
+
+    Raises:
+        ValueError: the name is taken or holds a plus, or a field is impossible.
+    """
+    if not method.name or method.name != method.name.lower() or "+" in method.name or method.name == "alone":
+        raise ValueError(
+            f'"{method.name}" was given as a name: write it in lower case, without a plus, and not "alone"'
+        )
+    if method.name in METHODS:
+        raise ValueError(f'a method "{method.name}" exists already: choose another name')
+    if method.reads not in ("logits", "pooled", "maps") or not set(method.needs) <= {"labels", "indices"}:
+        raise ValueError(
+            f'"{method.name}" reads {method.reads!r} and needs {method.needs!r}: a loss reads "logits", "pooled" or '
+            '"maps", and may need "labels" and "indices"'
+        )
+    METHODS[method.name] = method
+    return method
+
+
+def names() -> list[str]:
+    """The methods that exist. "+kd" may follow any of them but "kd"; so may each of `followers()`."""
+    return list(METHODS)
+
+
+def followers() -> list[str]:
+    """The methods that may stand behind a plus: those that compare logits."""
+    return [name for name, method in METHODS.items() if method.beside is not None]
+
+
+def parse(method: str) -> list[str]:
+    """The parts of a method's name: "dcd+kd" -> ["dcd", "kd"].
+
+    Raises:
+        ValueError: an unknown part, a part named twice, or a method behind the plus that cannot stand there.
+    """
+    parts = method.lower().split("+") if isinstance(method, str) else [method]
+    known = all(part in METHODS for part in parts)
+    if not known or len(parts) > 2 or (len(parts) == 2 and (parts[1] not in followers() or parts[0] == parts[1])):
+        raise ValueError(
+            f'method "{method}" does not exist: choose one of {", ".join(METHODS)}; '
+            f"behind a plus, after another one: {', '.join(followers())}"
+        )
+    return parts

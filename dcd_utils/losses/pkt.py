@@ -1,0 +1,39 @@
+"""Probabilistic knowledge transfer (Passalis and Tefas, 2018, arXiv:1803.10837)."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from dcd_utils.losses.method import Method, register
+
+_SMALLEST = 1e-7
+
+
+def neighbours(features: Tensor) -> Tensor:
+    """The chance of each row to be picked as another's neighbour: cosines, moved to [0, 1], rows of sum one: [B, B]."""
+    unit = features / (features.norm(dim=1, keepdim=True) + _SMALLEST)
+    kernel = (unit @ unit.T + 1) / 2
+    return kernel / kernel.sum(dim=1, keepdim=True)
+
+
+class PKTLoss(nn.Module):
+    """Divergence of the student's neighbour chances from the teacher's (arXiv:1803.10837, eq. 9).
+
+    The mean over all B^2 entries, not the sum over a row, is what the published weight of 30,000 belongs to.
+    Called with [B, student_dim] and [B, teacher_dim] it returns a scalar.
+    """
+
+    def forward(self, student: Tensor, teacher: Tensor) -> Tensor:
+        target, own = neighbours(teacher.detach()), neighbours(student)
+        return (target * ((target + _SMALLEST) / (own + _SMALLEST)).log()).mean()
+
+
+register(
+    Method(
+        "pkt",
+        build=lambda student, teacher: PKTLoss(),
+        reads="pooled",
+        weight=30000.0,
+        source="Passalis and Tefas, 2018, arXiv:1803.10837",
+    )
+)

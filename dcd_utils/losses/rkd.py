@@ -1,0 +1,58 @@
+"""Relational knowledge distillation (Park et al., 2019, arXiv:1904.05068)."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from dcd_utils.losses.method import Method, register
+
+_SMALLEST = 1e-12
+
+
+def distances(features: Tensor) -> Tensor:
+    """Distances between the rows of a batch over their mean, zeros on the diagonal: [B, B]."""
+    squares = features.pow(2).sum(dim=1)
+    squared = squares[:, None] + squares[None, :] - 2 * features @ features.T
+    apart = ~torch.eye(len(features), dtype=torch.bool, device=features.device)
+    # the root has no slope at zero: equal images get a small distance and no gradient
+    found = squared.clamp(min=_SMALLEST).sqrt() * apart
+    return found / found[apart].mean()
+
+
+def angles(features: Tensor) -> Tensor:
+    """Cosine of the angle that rows j and k make, seen from row i: [B, B, B]."""
+    directions = F.normalize(features[None] - features[:, None], dim=2)
+    return directions @ directions.transpose(1, 2)
+
+
+class RKDLoss(nn.Module):
+    """Huber loss between the networks' distances and between their angles (arXiv:1904.05068, eqs. 5 to 10).
+
+    Args:
+        distance, angle: the weights of the two terms.
+
+    Called with [B, student_dim] and [B, teacher_dim] it returns a scalar. Angles cost B^3 numbers.
+    """
+
+    def __init__(self, distance: float = 25.0, angle: float = 50.0):
+        super().__init__()
+        self.distance, self.angle = distance, angle
+
+    def forward(self, student: Tensor, teacher: Tensor) -> Tensor:
+        teacher = teacher.detach()
+        by_distance = F.smooth_l1_loss(distances(student), distances(teacher))
+        by_angle = F.smooth_l1_loss(angles(student), angles(teacher))
+        return self.distance * by_distance + self.angle * by_angle
+
+
+register(
+    Method(
+        "rkd",
+        build=lambda student, teacher, **options: RKDLoss(**options),
+        reads="pooled",
+        weight=1.0,
+        source="Park et al., 2019, arXiv:1904.05068",
+    )
+)

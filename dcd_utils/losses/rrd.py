@@ -1,0 +1,79 @@
+"""Relational representation distillation (Giakoumoglou and Stathaki, 2024, arXiv:2407.12073)."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from dcd_utils.losses.method import Method, register
+
+
+class RRDLoss(nn.Module):
+    """Cross-entropy between two views of a queue: how near its entries are to the teacher, and to the student.
+
+    Both features pass a linear map and are scaled to unit length; the teacher's embeddings enter the queue, the oldest
+    leave. target = softmax(teacher . queue / teacher_temperature), loss = -mean_i sum_k target_ik log softmax(student .
+    queue / temperature)_ik (arXiv:2407.12073, eq. 6). No gradient reaches the teacher's map: it stays as drawn but for
+    weight decay, which the normalisation undoes. The authors' queue starts with normalised columns instead of rows and
+    fails when its end is not met by a whole batch; this one starts with unit rows and wraps around.
+
+    Args:
+        student_dim, teacher_dim: widths of the penultimate features.
+        embed_dim: width of the common embedding.
+        queue_size: entries of the queue, at least the batch size.
+        temperature, teacher_temperature: of the student's and of the teacher's softmax.
+
+    Called with [B, student_dim] and [B, teacher_dim] it returns a scalar; in eval mode the queue stays as it is.
+
+    Raises:
+        ValueError: the queue is shorter than the batch.
+    """
+
+    def __init__(
+        self,
+        student_dim: int,
+        teacher_dim: int,
+        embed_dim: int = 128,
+        queue_size: int = 16384,
+        temperature: float = 0.1,
+        teacher_temperature: float = 0.02,
+    ):
+        super().__init__()
+        self.embed_student = nn.Linear(student_dim, embed_dim)
+        self.embed_teacher = nn.Linear(teacher_dim, embed_dim)
+        self.temperature, self.teacher_temperature = temperature, teacher_temperature
+        self.register_buffer("queue", F.normalize(torch.randn(queue_size, embed_dim), dim=1))
+        self.register_buffer("next", torch.zeros((), dtype=torch.int64))
+
+    def forward(self, student: Tensor, teacher: Tensor) -> Tensor:
+        student = F.normalize(self.embed_student(student), dim=1)
+        with torch.no_grad():
+            teacher = F.normalize(self.embed_teacher(teacher), dim=1)
+            if self.training:
+                self._enqueue(teacher)
+            queue = self.queue.clone()
+            target = (teacher @ queue.T / self.teacher_temperature).softmax(dim=1)
+        return -(target * (student @ queue.T / self.temperature).log_softmax(dim=1)).sum(dim=1).mean()
+
+    @torch.no_grad()
+    def _enqueue(self, embeddings: Tensor) -> None:
+        size, batch = len(self.queue), len(embeddings)
+        if batch > size:
+            raise ValueError(
+                f"the queue holds {size} embeddings, the batch {batch}: pass a queue_size of at least the batch size"
+            )
+        places = (self.next + torch.arange(batch, device=self.queue.device)) % size
+        self.queue.index_copy_(0, places, embeddings.to(self.queue.dtype))
+        self.next.add_(batch).remainder_(size)
+
+
+register(
+    Method(
+        "rrd",
+        build=lambda student, teacher, **options: RRDLoss(student.pooled.shape[1], teacher.pooled.shape[1], **options),
+        reads="pooled",
+        weight=1.0,
+        source="Giakoumoglou and Stathaki, 2024, arXiv:2407.12073",
+    )
+)

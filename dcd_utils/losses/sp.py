@@ -1,0 +1,35 @@
+"""Similarity-preserving distillation (Tung and Mori, 2019, arXiv:1907.09682)."""
+
+from __future__ import annotations
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from dcd_utils.losses.method import Method, register
+
+
+def similarity(map: Tensor) -> Tensor:
+    """How alike a batch's images are to a network: inner products of flattened maps, rows of unit length [B, B]."""
+    flat = map.flatten(1)
+    return F.normalize(flat @ flat.T, dim=1)
+
+
+class SPLoss(nn.Module):
+    """Squared distance between the two similarity matrices of the batch, over B^2 (arXiv:1907.09682, eq. 4).
+
+    Reads the last map. Called with two lists of maps it returns a scalar.
+    """
+
+    def forward(self, student: list[Tensor], teacher: list[Tensor]) -> Tensor:
+        return (similarity(teacher[-1].detach()) - similarity(student[-1])).pow(2).mean()
+
+
+register(
+    Method(
+        "sp",
+        build=lambda student, teacher: SPLoss(),
+        reads="maps",
+        weight=3000.0,
+        source="Tung and Mori, 2019, arXiv:1907.09682",
+    )
+)

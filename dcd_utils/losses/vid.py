@@ -1,0 +1,70 @@
+"""Variational information distillation (Ahn et al., 2019, arXiv:1904.05835)."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from dcd_utils.losses.maps import pair_stages, same_size
+from dcd_utils.losses.method import Method, register
+
+
+class Predictor(nn.Module):
+    """A Gaussian over one stage of the teacher: its mean from the student's map, one variance a channel."""
+
+    def __init__(self, student_channels: int, teacher_channels: int, variance: float, smallest: float):
+        super().__init__()
+        self.mean = nn.Sequential(
+            nn.Conv2d(student_channels, teacher_channels, 1, bias=False),
+            nn.ReLU(),
+            nn.Conv2d(teacher_channels, teacher_channels, 1, bias=False),
+            nn.ReLU(),
+            nn.Conv2d(teacher_channels, teacher_channels, 1, bias=False),
+        )
+        # softplus of this is the variance that training starts from
+        self.spread = nn.Parameter(torch.full((teacher_channels,), math.log(math.expm1(variance - smallest))))
+        self.smallest = smallest
+
+    def forward(self, student: Tensor, teacher: Tensor) -> Tensor:
+        student, teacher = same_size(student, teacher)
+        variance = (F.softplus(self.spread) + self.smallest).view(1, -1, 1, 1)
+        return 0.5 * ((self.mean(student) - teacher).pow(2) / variance + variance.log()).mean()
+
+
+class VIDLoss(nn.Module):
+    """Negative log-likelihood of the teacher's maps given the student's, summed over stages (arXiv:1904.05835, eq. 6).
+
+    Args:
+        student, teacher: example maps, each a list of [B, channels, height, width].
+        variance: where the variance of every channel starts.
+        smallest: added to every variance.
+
+    Called with the two lists of maps it returns a scalar (it may be negative: a density, without its constant).
+    """
+
+    def __init__(self, student: list[Tensor], teacher: list[Tensor], variance: float = 5.0, smallest: float = 1e-5):
+        super().__init__()
+        self.predictors = nn.ModuleList(
+            Predictor(own.shape[1], target.shape[1], variance, smallest)
+            for own, target in pair_stages(student, teacher)
+        )
+
+    def forward(self, student: list[Tensor], teacher: list[Tensor]) -> Tensor:
+        pairs = pair_stages(student, teacher)
+        return sum(
+            predictor(own, target.detach()) for predictor, (own, target) in zip(self.predictors, pairs, strict=True)
+        )
+
+
+register(
+    Method(
+        "vid",
+        build=lambda student, teacher, **options: VIDLoss(student.maps, teacher.maps, **options),
+        reads="maps",
+        weight=1.0,
+        source="Ahn et al., 2019, arXiv:1904.05835",
+    )
+)

@@ -6,11 +6,13 @@ Arguments may be NumPy arrays or tensors on any device. scikit-learn and umap-le
 from dcd_utils.analysis.correlation import class_correlation, confusion, correlation_difference, logit_difference
 from dcd_utils.analysis.embeddings import Embedding, aligned_umap, tsne, umap
 from dcd_utils.analysis.features import Extracted, class_means, extract
+from dcd_utils.analysis.probe import LinearProbe, linear_probe
 from dcd_utils.analysis.similarity import knn_accuracy, linear_cka, neighbour_overlap, silhouette, trustworthiness
 
 __all__ = [
     "Embedding",
     "Extracted",
+    "LinearProbe",
     "aligned_umap",
     "class_correlation",
     "class_means",
@@ -19,6 +21,7 @@ __all__ = [
     "extract",
     "knn_accuracy",
     "linear_cka",
+    "linear_probe",
     "logit_difference",
     "neighbour_overlap",
     "silhouette",

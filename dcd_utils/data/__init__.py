@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from importlib import import_module
 from pathlib import Path
 
 import torch
@@ -13,7 +14,7 @@ from dcd_utils.data.image_set import ImageSet
 
 __all__ = ["ImageSet", "load", "names", "views"]
 
-_SOURCES = ("shapes", "cifar100", "folder")
+_SOURCES = ("shapes", "new_shapes", "cifar100", "stl10", "tiny_imagenet", "folder")
 
 
 def names() -> list[str]:
@@ -31,12 +32,14 @@ def load(
     """(train, test) of a data set, on the device.
 
     Args:
-        name: "shapes" (embedded, 20 classes, no download), "cifar100", or "folder" (ROOT/train/<class>/*,
+        name: "shapes" (embedded, 20 classes, no download), "new_shapes" (embedded, 16 other classes, to transfer to),
+            "cifar100", "stl10" or "tiny_imagenet" (downloaded), or "folder" (ROOT/train/<class>/*,
             ROOT/test/<class>/*).
         root: where the data lies or is downloaded to; None: the project's data folder. "folder" needs it.
         download: whether absent data may be downloaded.
         device: None: the one that `runtime.device` chooses.
-        **options: of the source, for instance train_size for "shapes", side for "folder", url for "cifar100".
+        **options: of the source: train_size and test_size for "shapes" and "new_shapes", side for "stl10",
+            "tiny_imagenet" and "folder", url (of a mirror) for what is downloaded, cache for what is decoded.
 
     Raises:
         ValueError: unknown name (the message lists the names), or "folder" without a root. Sources raise their own
@@ -45,21 +48,16 @@ def load(
     if name not in _SOURCES:
         raise ValueError(f'data set "{name}" does not exist: choose one of {", ".join(_SOURCES)}')
     place = runtime.data_dir() if root is None else Path(root).expanduser()
-    if name == "shapes":
-        from dcd_utils.data import shapes
-
-        parts = shapes.load(**options)
-    elif name == "cifar100":
-        from dcd_utils.data import cifar100
-
-        parts = cifar100.load(place, download, **options)
+    if name == "folder" and root is None:
+        raise ValueError(
+            'load("folder") needs root=: the path that holds train/<class>/<image> and test/<class>/<image>'
+        )
+    source = import_module(f"dcd_utils.data.{name}")
+    if name in ("shapes", "new_shapes"):
+        parts = source.load(**options)
+    elif name == "folder":
+        parts = source.load(place, **options)
     else:
-        from dcd_utils.data import folder
-
-        if root is None:
-            raise ValueError(
-                'load("folder") needs root=: the path that holds train/<class>/<image> and test/<class>/<image>'
-            )
-        parts = folder.load(place, **options)
+        parts = source.load(place, download, **options)
     device = runtime.device() if device is None else torch.device(device)
     return tuple(part.to(device) for part in parts)

@@ -7,6 +7,7 @@ from pathlib import Path
 import torch
 from torchvision import datasets
 
+from dcd_utils.data import downloads
 from dcd_utils.data.image_set import ImageSet
 
 MEAN, STD = (0.5071, 0.4867, 0.4408), (0.2675, 0.2565, 0.2761)
@@ -55,17 +56,10 @@ def load(root: Path, download: bool = True, url: str | None = None) -> tuple[Ima
     kind = datasets.CIFAR100
     source = type("CIFAR100", (kind,), {"url": url or kind.url})
     root = Path(root)
-    try:
+    with downloads.advice("CIFAR-100", root, kind.filename, kind.tgz_md5):
         if download:
             root.mkdir(parents=True, exist_ok=True)
         parts = [source(root, train=train, download=download) for train in (True, False)]
-    except (OSError, EOFError, RuntimeError) as error:
-        raise RuntimeError(
-            f'CIFAR-100 is not complete in "{root}" ({_first_line(error)}). Load with download=True on a machine '
-            f"with a network, "
-            f"pass url= of a mirror, put {kind.filename} (md5 {kind.tgz_md5}) there by hand, "
-            'or use images of your own through load("folder", root=...)'
-        ) from error
     return tuple(_image_set(part) for part in parts)
 
 
@@ -80,7 +74,3 @@ def _image_set(part: datasets.CIFAR100) -> ImageSet:
         superclasses=superclasses,
         superclass_names=superclass_names,
     )
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]

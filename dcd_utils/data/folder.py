@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps
-from tqdm.auto import tqdm
 
-from dcd_utils import runtime
+from dcd_utils.data import decoding
 from dcd_utils.data.cifar100 import superclasses_of
 from dcd_utils.data.image_set import ImageSet
 
@@ -35,8 +30,7 @@ def load(root: str | os.PathLike, side: int = 32, cache: bool = True) -> tuple[I
         ValueError: a class in test that train lacks, an unreadable image (named), or an impossible side.
     """
     root = Path(root).expanduser()
-    if side < 16:
-        raise ValueError(f"side={side} was given: the networks take images of 16 pixels or more")
+    decoding.check_side(side)
     listing = {part: _list(root, part) for part in ("train", "test")}
     classes = sorted(listing["train"])
     strangers = sorted(set(listing["test"]) - set(classes))
@@ -51,12 +45,19 @@ def load(root: str | os.PathLike, side: int = 32, cache: bool = True) -> tuple[I
         raise FileNotFoundError(
             f'no images in "{root / "train" / empty[0]}": add some ({", ".join(sorted(ENDINGS))}) or remove the folder'
         )
-    stored = _cache_file(root, listing, side)
-    arrays = _read_cache(stored) if cache else None
-    if arrays is None:
-        arrays = {part: _decode(root / part, listing[part], side) for part in ("train", "test")}
-        if cache:
-            _write_cache(stored, arrays)
+
+    def decode():
+        return {
+            part: decoding.decode(
+                [root / part / name / file for name in sorted(names) for file, _, _ in names[name]],
+                side,
+                f"decoding {part}",
+            )
+            for part, names in listing.items()
+        }
+
+    key = [str(root.resolve()), side, listing]
+    arrays = decoding.cached(f"{root.resolve().name}-{side}px", key, decode) if cache else decode()
     mean, std = _statistics(arrays["train"])
     superclasses, superclass_names = superclasses_of(classes)
 
@@ -99,37 +100,6 @@ def _list(root: Path, part: str) -> dict[str, list[tuple[str, int, int]]]:
     return found
 
 
-def _decode(folder: Path, listing: dict, side: int) -> np.ndarray:
-    """uint8 [N, 3, side, side] in the order of sorted classes and files."""
-    paths = [folder / name / file for name in sorted(listing) for file, _, _ in listing[name]]
-    images = np.empty((len(paths), 3, side, side), np.uint8)
-
-    def decode(index):
-        images[index] = _read_image(paths[index], side)
-
-    with ThreadPoolExecutor() as pool:
-        # batches of many keep the queue short; the first unreadable image ends the loop with its path
-        steps = pool.map(
-            lambda start: [decode(i) for i in range(start, min(start + 256, len(paths)))], range(0, len(paths), 256)
-        )
-        for _ in tqdm(
-            steps, total=-(-len(paths) // 256), desc=f"decoding {folder.name}", leave=False, disable=len(paths) < 5000
-        ):
-            pass
-    return images
-
-
-def _read_image(path: Path, side: int) -> np.ndarray:
-    try:
-        with Image.open(path) as image:
-            image = image.convert("RGB")
-            if image.size != (side, side):
-                image = ImageOps.fit(image, (side, side), Image.Resampling.BILINEAR)
-            return np.asarray(image).transpose(2, 0, 1)
-    except Exception as error:  # Pillow raises many kinds for damaged files
-        raise ValueError(f'"{path}" cannot be read as an image ({error}): replace it or remove it') from error
-
-
 def _statistics(images: np.ndarray):
     """Per channel mean and std of pixel / 255, from exact integer sums, rounded to four digits."""
     levels = np.arange(256) / 255
@@ -139,32 +109,3 @@ def _statistics(images: np.ndarray):
         mean.append(float(share @ levels))
         std.append(float(max(share @ (levels - mean[-1]) ** 2, 1e-8) ** 0.5))
     return tuple(round(value, 4) for value in mean), tuple(max(round(value, 4), 1e-4) for value in std)
-
-
-def _cache_file(root: Path, listing: dict, side: int) -> Path:
-    key = hashlib.sha256(json.dumps([str(root.resolve()), side, listing], sort_keys=True).encode()).hexdigest()
-    return runtime.data_dir() / "cache" / f"{root.resolve().name}-{side}px-{key[:16]}.safetensors"
-
-
-def _read_cache(path: Path) -> dict[str, np.ndarray] | None:
-    from safetensors import SafetensorError
-    from safetensors.numpy import load_file
-
-    try:
-        return load_file(path) if path.exists() else None
-    except SafetensorError:
-        return None  # a damaged cache costs a new decode, nothing more
-
-
-def _write_cache(path: Path, arrays: dict[str, np.ndarray]) -> None:
-    from safetensors.numpy import save_file
-
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        save_file(arrays, partial)
-        os.replace(partial, path)
-    except OSError as error:
-        print(f'the decoded images could not be kept at "{path}" ({error}); they will be decoded again next time')
-    finally:
-        partial.unlink(missing_ok=True)

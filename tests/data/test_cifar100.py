@@ -1,11 +1,9 @@
 """The download path, against a server on the loopback and a small archive of the real format."""
 
 import hashlib
-import http.server
 import io
 import pickle
 import tarfile
-import threading
 
 import numpy as np
 import pytest
@@ -47,33 +45,6 @@ def archive(monkeypatch):
         datasets.CIFAR100, "meta", {"filename": "meta", "key": "fine_label_names", "md5": md5(files["meta"])}
     )
     return content, pixels
-
-
-@pytest.fixture
-def serve():
-    """serve(content) -> the URL of a loopback server that answers every request with it."""
-    servers = []
-
-    def start(content):
-        class Handler(http.server.BaseHTTPRequestHandler):
-            def do_GET(self):
-                self.send_response(200)
-                self.send_header("Content-Length", str(len(content)))
-                self.end_headers()
-                self.wfile.write(content)
-
-            def log_message(self, *_):
-                pass
-
-        server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        servers.append(server)
-        return f"http://127.0.0.1:{server.server_port}/cifar-100-python.tar.gz"
-
-    yield start
-    for server in servers:
-        server.shutdown()
-        server.server_close()
 
 
 def test_downloads_checks_and_loads(tmp_path, archive, serve):

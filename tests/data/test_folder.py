@@ -6,7 +6,7 @@ import torch
 from PIL import Image
 
 from dcd_utils import data
-from dcd_utils.data import cifar100, folder
+from dcd_utils.data import cifar100, decoding, folder
 
 
 @pytest.fixture
@@ -42,7 +42,7 @@ def test_reads_sorts_and_keeps_pixels(tree):
 
 def test_second_load_comes_from_the_cache_and_notices_changes(tree, monkeypatch):
     first, _ = folder.load(tree)
-    monkeypatch.setattr(folder, "_decode", lambda *_: pytest.fail("decoded again"))
+    monkeypatch.setattr(decoding, "decode", lambda *_: pytest.fail("decoded again"))
     assert folder.load(tree)[0].digest() == first.digest()
     monkeypatch.undo()
     os.environ["DCD_DATA"] = str(tree.parent / "data")

@@ -42,6 +42,6 @@ def test_impossible_sets_are_refused():
 
 
 def test_unknown_names_list_the_known():
-    with pytest.raises(ValueError, match="shapes, cifar100, folder"):
+    with pytest.raises(ValueError, match="shapes, new_shapes, cifar100, stl10, tiny_imagenet, folder"):
         data.load("imagenet22k")
-    assert data.names() == ["shapes", "cifar100", "folder"]
+    assert data.names() == ["shapes", "new_shapes", "cifar100", "stl10", "tiny_imagenet", "folder"]

@@ -1,0 +1,87 @@
+"""Published archives: fetched whole or not at all, checked by md5, and only the files asked for taken out of them."""
+
+from __future__ import annotations
+
+import os
+import posixpath
+import shutil
+import tarfile
+import tempfile
+import zipfile
+import zlib
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from torchvision.datasets import utils
+
+_DAMAGE = (OSError, EOFError, RuntimeError, tarfile.TarError, zipfile.BadZipFile, zlib.error)
+
+
+@contextmanager
+def advice(name: str, root: Path, filename: str, md5: str) -> Iterator[None]:
+    """Turns what goes wrong with files and networks inside it into one RuntimeError that says what to do.
+
+    Args:
+        name: of the data set. root, filename, md5: where its archive lies, what it is called and its checksum.
+    """
+    try:
+        yield
+    except _DAMAGE as error:
+        line = (str(error).splitlines() or [type(error).__name__])[0]
+        raise RuntimeError(
+            f'{name} is not complete in "{root}" ({line}). Load with download=True on a machine with a network, '
+            f"pass url= of a mirror, put {filename} (md5 {md5}) there by hand, "
+            'or use images of your own through load("folder", root=...)'
+        ) from error
+
+
+def fetch(url: str, root: Path, filename: str, md5: str, download: bool = True) -> Path:
+    """The archive `root/filename`, downloaded if it is not there or is not whole; it appears under its name only whole.
+
+    Raises:
+        OSError, RuntimeError: it is absent and may not, or cannot, be downloaded, or the md5 of what came is another.
+    """
+    archive = root / filename
+    if utils.check_integrity(archive, md5):
+        return archive
+    if not download:
+        raise FileNotFoundError(f"{filename} is {'damaged' if archive.exists() else 'absent'}, and download=False")
+    root.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f"{filename}.partial-", dir=root) as folder:
+        partial = Path(folder) / filename
+        utils.download_url(url, folder, filename)
+        found = utils.calculate_md5(partial)
+        if found != md5:
+            raise RuntimeError(f"{url} sent {partial.stat().st_size:,} bytes with md5 {found}, expected {md5}")
+        os.replace(partial, archive)
+    return archive
+
+
+def take_from_tar(archive: Path, folder: Path, names: Iterable[str]) -> None:
+    """Write the named members below `folder`, each whole or not at all; what else the archive holds is never unpacked.
+
+    Raises:
+        RuntimeError: a name is not a file of the archive. tarfile's own errors: a damaged archive.
+    """
+    wanted = set(names)
+    with tarfile.open(archive) as tar:
+        for member in tar:
+            name = posixpath.normpath(member.name)
+            if name in wanted and member.isfile():
+                _write(tar.extractfile(member), folder / name)
+                wanted.remove(name)
+            if not wanted:
+                return
+    raise RuntimeError(f"{archive.name} lacks {', '.join(sorted(wanted))}")
+
+
+def _write(stream, path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        with partial.open("wb") as file:
+            shutil.copyfileobj(stream, file, 2**20)
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)

@@ -1,0 +1,64 @@
+"""STL-10 (Coates, Ng and Lee, 2011): 5,000 labelled training and 8,000 test images of 96x96 in 10 classes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from torchvision.datasets import STL10
+from torchvision.datasets.utils import check_integrity
+
+from dcd_utils.data import decoding, downloads
+from dcd_utils.data.image_set import ImageSet
+
+MEAN, STD = (0.4467, 0.4398, 0.4066), (0.2603, 0.2566, 0.2712)
+
+
+def load(root: Path, download: bool = True, side: int = 32, url: str | None = None) -> tuple[ImageSet, ImageSet]:
+    """(train, test) on the CPU, scaled (bilinear) to side x side: the labelled images, without the folds.
+
+    The archive (2.6 GB) is downloaded into `root` if need be; of its files only those of labelled images are taken out,
+    and their checksums, which are torchvision's, must hold each time.
+
+    Args:
+        side: height and width in pixels, at least 16; 96 leaves the images as they are.
+        url: another place to download the same archive from.
+
+    Raises:
+        RuntimeError: the files are absent or damaged and could not be downloaded; says what to do.
+        ValueError: an impossible side.
+    """
+    decoding.check_side(side)
+    root = Path(root)
+    folder = root / STL10.base_folder
+    # the third training file holds 2.7 GB of images without labels
+    parts = [STL10.train_list[:2], STL10.test_list]
+    expected = {name: md5 for part in parts for name, md5 in part} | {STL10.class_names_file: None}
+
+    def missing():
+        return [name for name, md5 in expected.items() if not check_integrity(folder / name, md5)]
+
+    with downloads.advice("STL-10", root, STL10.filename, STL10.tgz_md5):
+        if names := missing():
+            archive = downloads.fetch(url or STL10.url, root, STL10.filename, STL10.tgz_md5, download)
+            downloads.take_from_tar(archive, root, [f"{STL10.base_folder}/{name}" for name in names])
+            if names := missing():
+                raise RuntimeError(f"{', '.join(names)} of {STL10.filename}: another md5 than torchvision expects")
+    classes = tuple((folder / STL10.class_names_file).read_text().split())
+    return tuple(_image_set(folder, images, labels, classes, side) for (images, _), (labels, _) in parts)
+
+
+def _image_set(folder: Path, images: str, labels: str, classes: tuple[str, ...], side: int) -> ImageSet:
+    stored = np.fromfile(folder / images, np.uint8).reshape(-1, 3, 96, 96)  # image, channel, column, row
+    small = np.empty((len(stored), 3, side, side), np.uint8)
+    for index, image in enumerate(stored):
+        small[index] = decoding.pixels(Image.fromarray(image.T), side)
+    return ImageSet(
+        images=torch.from_numpy(small),
+        labels=torch.from_numpy(np.fromfile(folder / labels, np.uint8).astype(np.int64) - 1),  # stored from 1
+        classes=classes,
+        mean=MEAN,
+        std=STD,
+    )

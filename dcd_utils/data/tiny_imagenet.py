@@ -1,0 +1,126 @@
+"""Tiny ImageNet (Stanford CS231n, 2015): 100,000 training and 10,000 validation images of 64x64 in 200 classes.
+
+The archive is never unpacked: images, labels and names are read out of it, so nothing of it can land in a wrong place.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+import threading
+import zipfile
+from collections import Counter
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from dcd_utils.data import decoding, downloads
+from dcd_utils.data.image_set import ImageSet
+
+URL = "http://cs231n.stanford.edu/tiny-imagenet-200.zip"
+FILENAME, MD5 = "tiny-imagenet-200.zip", "90528d7ca1a48142e341f4ef8d21d0de"
+MEAN, STD = (0.4802, 0.4481, 0.3975), (0.2770, 0.2691, 0.2821)
+_TOP = "tiny-imagenet-200/"
+
+
+def load(
+    root: Path, download: bool = True, side: int = 32, url: str | None = None, cache: bool = True
+) -> tuple[ImageSet, ImageSet]:
+    """(train, validation) on the CPU, scaled (bilinear) to side x side; the test images have no published labels.
+
+    The archive (250 MB) is downloaded into `root` if need be, and its checksum must hold each time. The decoded images
+    are kept under `data/cache/`. Classes are sorted by WordNet number, as torchvision's ImageFolder sorts them, and
+    called by the first of their words; the number follows where two share it.
+
+    Args:
+        side: height and width in pixels, at least 16; 64 leaves the images as they are.
+        url: another place to download the same archive from.
+        cache: False decodes every time and keeps nothing.
+
+    Raises:
+        RuntimeError: the archive is absent or damaged and could not be downloaded; says what to do.
+        ValueError: an impossible side, or an archive whose images and annotations disagree.
+    """
+    decoding.check_side(side)
+    root = Path(root)
+    with downloads.advice("Tiny ImageNet", root, FILENAME, MD5):
+        path = downloads.fetch(url or URL, root, FILENAME, MD5, download)
+        with zipfile.ZipFile(path) as archive:
+            wnids = {wnid: index for index, wnid in enumerate(sorted(_text(archive, "wnids.txt").split()))}
+            classes = _class_names(wnids, _text(archive, "words.txt"))
+            listing = {"train": _train(archive, wnids), "val": _validation(archive, wnids)}
+            lock = threading.Lock()
+
+            def open_file(name):
+                with lock:
+                    return io.BytesIO(archive.read(name))
+
+            def decode():
+                return {
+                    part: decoding.decode(list(files), side, f"decoding {part}", open_file)
+                    for part, files in listing.items()
+                }
+
+            key = [MD5, side, listing]
+            arrays = decoding.cached(f"tiny-imagenet-200-{side}px", key, decode) if cache else decode()
+    return tuple(
+        ImageSet(
+            images=torch.from_numpy(arrays[part]),
+            labels=torch.from_numpy(np.array(list(files.values()), np.int64)),
+            classes=classes,
+            mean=MEAN,
+            std=STD,
+        )
+        for part, files in listing.items()
+    )
+
+
+def _text(archive: zipfile.ZipFile, name: str) -> str:
+    try:
+        return archive.read(_TOP + name).decode()
+    except KeyError:
+        raise ValueError(f"{FILENAME} has no {_TOP}{name}: it is not Tiny ImageNet, or not all of it") from None
+
+
+def _class_names(wnids: Iterable[str], words: str) -> tuple[str, ...]:
+    """The first of the words behind each WordNet number ("goldfish, Carassius auratus"), made unique."""
+    known = dict(line.split("\t", 1) for line in words.splitlines() if "\t" in line)
+    names = [known.get(wnid, wnid).split(",")[0].strip() for wnid in wnids]
+    times = Counter(names)
+    return tuple(name if times[name] == 1 else f"{name} ({wnid})" for name, wnid in zip(names, wnids, strict=True))
+
+
+def _train(archive: zipfile.ZipFile, wnids: dict[str, int]) -> dict[str, int]:
+    """File -> class, sorted by class and name."""
+    found = re.findall(rf"^({_TOP}train/(\w+)/images/[^/\n]+\.JPEG)$", "\n".join(archive.namelist()), re.MULTILINE)
+    without = sorted({*wnids} ^ {wnid for _, wnid in found})
+    if without:
+        raise ValueError(
+            f"wnids.txt and train/ of {FILENAME} disagree about {', '.join(without[:5])}: each line of the one "
+            "needs images in the other. Fetch the archive again"
+        )
+    return {name: wnids[wnid] for name, wnid in sorted(found)}
+
+
+def _validation(archive: zipfile.ZipFile, wnids: dict[str, int]) -> dict[str, int]:
+    """File -> class, in the order of val_annotations.txt, whose lines begin with a file's name and its class."""
+    lines = [line.split("\t") for line in _text(archive, "val/val_annotations.txt").splitlines() if line]
+    top = f"{_TOP}val/images/"
+    labels = {top + line[0]: line[1] if len(line) > 1 else "" for line in lines}
+    images = {name for name in archive.namelist() if name.startswith(top) and name.endswith(".JPEG")}
+    lonely = sorted(images ^ labels.keys())
+    if lonely:
+        missing = "annotation in val_annotations.txt" if lonely[0] in images else "image"
+        raise ValueError(
+            f"{len(lonely)} of {len(images | labels.keys())} validation images are not whole: {lonely[0]} has no "
+            f"{missing}. Fetch {FILENAME} again"
+        )
+    strange = [(name, wnid) for name, wnid in labels.items() if wnid not in wnids]
+    if strange:
+        raise ValueError(
+            f'val_annotations.txt gives {strange[0][0]} the class "{strange[0][1]}", which wnids.txt lacks: '
+            f"fetch {FILENAME} again"
+        )
+    return {name: wnids[wnid] for name, wnid in labels.items()}

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import multiprocessing
+import os
 import sys
 from dataclasses import replace
 from pathlib import Path
+
+import torch
 
 from dcd_utils import data, losses, models, runtime, training
 
@@ -42,6 +46,8 @@ def _parser() -> argparse.ArgumentParser:
     common.add_argument("--batch-size", type=int)
     common.add_argument("--learning-rate", type=float)
     common.add_argument("--precision", choices=("auto", "fp32", "bf16"))
+    common.add_argument("--train-size", type=int, help="how many images of shapes to make; default: 4000")
+    common.add_argument("--test-size", type=int, help="as --train-size; default: 2000")
 
     one = commands.add_parser("train", parents=[common], help="train a network on labels alone")
     one.add_argument("--network", help=f"instead of the profile's teacher: {', '.join(models.names())}")
@@ -61,17 +67,33 @@ def _parser() -> argparse.ArgumentParser:
 
     grid = commands.add_parser("reproduce", parents=[common], help="pairs x methods x seeds, one log a run; resumable")
     grid.add_argument("--pairs", nargs="+", metavar="TEACHER:STUDENT", help="for instance resnet56:resnet20")
-    grid.add_argument("--methods", nargs="+", default=["alone", "kd", "dcd", "dcd+kd"])
+    grid.add_argument(
+        "--methods",
+        nargs="+",
+        default=["alone", "kd", "dcd", "dcd+kd"],
+        help=f"alone, {', '.join(losses.names())}, any of them with +kd; all, all+kd: every one",
+    )
     grid.add_argument("--seeds", nargs="+", type=int, help="instead of the profile's")
     grid.add_argument("--label", help="what logs and tables call the data; default: the data set's name")
     grid.add_argument("--results", help="folder of the logs; default: data/results/<dataset>")
     grid.add_argument("--teacher-seed", type=int, help="instead of the profile's; one teacher serves all students")
+    grid.add_argument(
+        "--teacher-weights",
+        nargs="+",
+        default=[],
+        metavar="[TEACHER=]FILE",
+        help="load teachers instead of training them; the name may be left out where there is one",
+    )
+    grid.add_argument("--jobs", type=int, default=1, help="processes of one thread each (for CPUs); default: 1")
     grid.set_defaults(command=_reproduce)
 
     table = commands.add_parser("report", help="logs as a table")
     table.add_argument("results", help="folder of the logs")
+    table.add_argument("--published", action="store_true", help="beside the published figures, in the paper's layout")
     table.add_argument(
-        "--into", metavar="FILE", help="replace the table between <!-- results: NAME --> and <!-- end -->"
+        "--into",
+        metavar="FILE",
+        help="replace the table between <!-- results: NAME --> (or <!-- published: NAME -->) and <!-- end -->",
     )
     table.add_argument("--plot", metavar="PNG", help="draw every run, too")
     table.set_defaults(command=_report)
@@ -84,13 +106,19 @@ def _prepare(options, **choices):
     given = {name: getattr(options, name) for name in ("batch_size", "learning_rate", "precision")}
     changes = {name: value for name, value in given.items() if value is not None}
     recipes = {name: getattr(profile, name).but(**changes) for name in ("teacher_recipe", "recipe")}
-    return replace(profile, **recipes), *profile.load()
+    sizes = {name: getattr(options, name) for name in ("train_size", "test_size")}
+    sizes = {name: size for name, size in sizes.items() if size is not None}
+    if sizes and profile.dataset != "shapes":
+        raise ValueError(f'"{profile.dataset}" has the size it has: only "shapes" takes --train-size and --test-size')
+    sets = data.load(profile.dataset, profile.root, **sizes) if sizes else profile.load()
+    return replace(profile, **recipes), *sets
 
 
 def _train(options) -> None:
     profile, train, test = _prepare(options, teacher=options.network)
     network = models.create(profile.teacher, train.num_classes, seed=options.seed)
-    run = training.train(network, train, test, profile.teacher_recipe, options.seed, options.run_dir)
+    recipe = training.recipe_for(profile.teacher_recipe, profile.teacher)
+    run = training.train(network, train, test, recipe, options.seed, options.run_dir)
     print(f"kept in {run.run_dir}")
 
 
@@ -98,15 +126,50 @@ def _distill(options) -> None:
     profile, train, test = _prepare(options, teacher=options.teacher, student=options.student)
     losses.parse(options.method)
     network = models.create(profile.teacher, train.num_classes, seed=profile.teacher_seed)
-    teacher = training.train(network, train, test, profile.teacher_recipe, profile.teacher_seed)
+    recipe = training.recipe_for(profile.teacher_recipe, profile.teacher)
+    teacher = training.train(network, train, test, recipe, profile.teacher_seed)
     student = models.create(profile.student, train.num_classes, seed=options.seed)
-    run = training.distill(
-        student, teacher.model, train, test, options.method, profile.recipe, options.seed, options.run_dir
-    )
+    recipe = training.recipe_for(profile.recipe, profile.student)
+    run = training.distill(student, teacher.model, train, test, options.method, recipe, options.seed, options.run_dir)
     print(f"kept in {run.run_dir}")
 
 
 def _reproduce(options) -> None:
+    if options.jobs < 1:
+        raise ValueError(f"--jobs {options.jobs} was given: at least one process must work")
+    if options.jobs == 1:
+        results = _train_grid(options)
+    else:
+        from dcd_utils.__main__ import _work  # not that of a module named "__main__", which workers cannot import
+
+        os.environ.setdefault("TQDM_DISABLE", "1")  # the bars of several processes would overwrite each other
+        spawn = multiprocessing.get_context("spawn")
+        answers = spawn.SimpleQueue()
+        options.command = None
+        workers = [spawn.Process(target=_work, args=(options, answers), daemon=True) for _ in range(options.jobs)]
+        for worker in workers:
+            worker.start()
+        for worker in workers:
+            worker.join()
+        found = [answers.get() for worker in workers if not worker.exitcode]
+        if errors := {error for _, error in found if error}:
+            raise RuntimeError("\n".join(sorted(errors)))
+        if len(found) < len(workers):
+            raise RuntimeError("a process died before its work was done: call the same command again to go on")
+        results = found[0][0]
+    print(training.report(results))
+
+
+def _work(options, answers) -> None:
+    """One of several processes on a grid: answers (results folder, None) or (None, what is wrong)."""
+    torch.set_num_threads(1)
+    try:
+        answers.put((_train_grid(options), None))
+    except (ValueError, OSError, RuntimeError) as error:
+        answers.put((None, str(error)))
+
+
+def _train_grid(options) -> Path:
     profile, train, test = _prepare(options, seeds=options.seeds)
     pairs = [tuple(pair.split(":")) for pair in options.pairs or [f"{profile.teacher}:{profile.student}"]]
     for pair in pairs:
@@ -114,27 +177,33 @@ def _reproduce(options) -> None:
             raise ValueError(
                 f'pair "{":".join(pair)}" was given: write TEACHER:STUDENT, for instance resnet56:resnet20'
             )
-    results = Path(options.results) if options.results else runtime.data_dir() / "results" / profile.dataset
-    training.reproduce(
+    teachers = list(dict.fromkeys(teacher for teacher, _ in pairs))
+    weights = dict(entry.split("=", 1) for entry in options.teacher_weights if "=" in entry)
+    unnamed = [entry for entry in options.teacher_weights if "=" not in entry]
+    if len(unnamed) > 1 or (unnamed and (weights or len(teachers) > 1)):
+        raise ValueError(f"--teacher-weights: write TEACHER=FILE for each of {', '.join(teachers)}")
+    weights.update(zip(teachers, unnamed, strict=False))  # at most one, for the only teacher
+    return training.reproduce(
         pairs,
         options.methods,
         profile.seeds,
         train,
         test,
         profile.recipe,
-        results,
+        Path(options.results) if options.results else runtime.data_dir() / "results" / profile.dataset,
         options.label or profile.dataset,
         profile.teacher_recipe,
         profile.teacher_seed if options.teacher_seed is None else options.teacher_seed,
+        weights,
     )
-    print(training.report(results))
 
 
 def _report(options) -> None:
-    text, folder = training.report(options.results), Path(options.results)
+    folder, kind = Path(options.results), "published" if options.published else "results"
+    text = training.comparison(folder) if options.published else training.report(folder)
     print(text)
     if options.into:
-        start, end = f"<!-- results: {folder.name} -->\n", "<!-- end -->"
+        start, end = f"<!-- {kind}: {folder.name} -->\n", "<!-- end -->"
         before, found, after = Path(options.into).read_text().partition(start)
         if not found or end not in after:
             raise ValueError(f'"{options.into}" has no lines "{start.strip()}" and "{end}" to put the table between')

@@ -3,10 +3,12 @@
 from dcd_utils.training.api import distill, train
 from dcd_utils.training.batches import batches
 from dcd_utils.training.course import course_runs
-from dcd_utils.training.grid import method_order, read_results, report, reproduce
+from dcd_utils.training.grid import reproduce
 from dcd_utils.training.loop import FrozenTeacher, NonFiniteLoss, evaluate, fit, train_epoch
 from dcd_utils.training.profiles import Profile, profile
-from dcd_utils.training.recipe import PAPER, QUICK, QUICK_TEACHER, Recipe
+from dcd_utils.training.published import published
+from dcd_utils.training.recipe import PAPER, QUICK, QUICK_TEACHER, Recipe, recipe_for
+from dcd_utils.training.report import comparison, method_order, read_results, report
 from dcd_utils.training.runs import Run
 
 __all__ = [
@@ -19,13 +21,16 @@ __all__ = [
     "Recipe",
     "Run",
     "batches",
+    "comparison",
     "course_runs",
     "distill",
     "evaluate",
     "fit",
     "method_order",
     "profile",
+    "published",
     "read_results",
+    "recipe_for",
     "report",
     "reproduce",
     "train",

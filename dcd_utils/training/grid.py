@@ -1,21 +1,25 @@
-"""A grid of runs (pairs x methods x seeds), one log a run, and the tables that the logs become."""
+"""A grid of runs (pairs x methods x seeds), one log a run; any number of processes may work on the same grid."""
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
-from collections.abc import Iterable
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from dcd_utils import losses, models
+import torch
+from filelock import FileLock, Timeout
+from torch import nn
+
+from dcd_utils import losses, models, runtime
 from dcd_utils.data import ImageSet
 from dcd_utils.training.api import distill, train
-from dcd_utils.training.recipe import Recipe
-from dcd_utils.training.runs import Run
-
-if TYPE_CHECKING:
-    import pandas as pd
+from dcd_utils.training.loop import NonFiniteLoss, evaluate, resolve_precision
+from dcd_utils.training.recipe import Recipe, recipe_for
+from dcd_utils.training.runs import config_hash
 
 
 def reproduce(
@@ -29,137 +33,264 @@ def reproduce(
     dataset: str,
     teacher_recipe: Recipe | None = None,
     teacher_seed: int = 0,
+    teacher_weights: dict[str, str | os.PathLike] | None = None,
 ) -> Path:
-    """Train every (pair, method, seed) that has no finished run yet, and write one JSON log for each.
+    """Train every (pair, method, seed) that has no log yet, and write one JSON log for each.
 
-    Killed and called again it goes on where it stopped: finished runs are loaded, a half-finished one is resumed.
+    Killed and called again it goes on where it stopped: what has a log is left alone, finished runs are loaded, a
+    half-finished one is resumed. Processes that share a data folder share the work: a run that one of them trains is
+    left to it, and taken over if that process dies. A method that cannot work with a pair is noted, and a run that
+    stops being finite is reported at the end; the others are trained all the same.
 
     Args:
         pairs: (teacher, student) names of networks.
-        methods: "alone", or what `distill` takes.
+        methods: "alone", or what `distill` takes; "all" stands for each of them, "all+kd" for each that "+kd" may
+            follow.
         seeds: of the students.
+        recipe: of the students; each network has it as `recipe_for` says.
         results: the folder of the logs.
         dataset: the name that the logs carry.
         teacher_recipe: None: `recipe`, which then holds for teachers and students alike.
         teacher_seed: of the one teacher of a pair, which serves all its students.
+        teacher_weights: a file or run folder for each teacher that is to be loaded instead of trained.
 
     Raises:
-        ValueError: an unknown network or method, or a results folder with a log of another config; nothing is then
-            trained.
+        ValueError: an unknown network or method, weights that do not fit, or a results folder with a log of another
+            config; nothing is then trained, unless only the teacher's weights tell the difference.
+        RuntimeError: some students' losses stopped being finite; all others are trained.
     """
-    pairs, methods, seeds, results = list(pairs), list(methods), list(seeds), Path(results)
+    grid = _Grid(train_set, test_set, dataset, Path(results), teacher_weights or {})
+    pairs = list(dict.fromkeys(tuple(pair) for pair in pairs))
     for name in {name for pair in pairs for name in pair} - set(models.names()):
         models.create(name, 2)  # raises with the list of names
+    if strangers := set(grid.teacher_weights) - {teacher for teacher, _ in pairs}:
+        raise ValueError(f"weights were given for {', '.join(strangers)}, which no pair has as its teacher")
+    methods, seeds = _expand(methods), list(seeds)
+    wanted = [("teacher", teacher_seed), *((method, seed) for seed in seeds for method in methods)]
+    tasks = []
+    for teacher, student in pairs:
+        for method, seed in wanted:
+            network, base = (teacher, teacher_recipe or recipe) if method == "teacher" else (student, recipe)
+            own = recipe_for(base, network)
+            own = own.but(precision=resolve_precision(own.precision, train_set.device))
+            tasks.append(_Task(teacher, student, method, seed, own))
+    grid.run(tasks)
+    return grid.results
+
+
+def _expand(methods: Iterable[str]) -> list[str]:
+    """Methods with "all" and "all+..." spelt out, each once; raises ValueError for an unknown one."""
+    found = []
     for method in methods:
-        if method != "alone":
-            losses.parse(method)
-    classes = train_set.num_classes
-    for teacher_name, student_name in pairs:
-        label = {"dataset": dataset, "teacher": teacher_name, "student": student_name}
-        network = models.create(teacher_name, classes, seed=teacher_seed)
-        teacher = train(network, train_set, test_set, teacher_recipe or recipe, teacher_seed)
-        _log(teacher, {**label, "method": "teacher", "seed": teacher_seed}, results)
-        for seed in seeds:
-            for method in methods:
-                student = models.create(student_name, classes, seed=seed)
-                if method == "alone":
-                    run = train(student, train_set, test_set, recipe, seed)
-                else:
-                    run = distill(student, teacher.model, train_set, test_set, method, recipe, seed)
-                _log(run, {**label, "method": method, "seed": seed}, results)
-    return results
+        first, plus, rest = method.lower().partition("+")
+        if first == "all" and plus:
+            found += [f"{name}+{rest}" for name in losses.names() if name != rest]
+        elif first == "all":
+            found += ["alone", *losses.names()]
+        else:
+            found.append(method.lower())
+    for method in set(found) - {"alone"}:
+        losses.parse(method)
+    return list(dict.fromkeys(found))
 
 
-def _log(run: Run, label: dict, results: Path) -> None:
-    """Write a run's log; a log of the same config is left as it is, another one's is never overwritten."""
-    path = results / "{teacher}-{student}-{method}-seed{seed}.json".format(**label)
-    if path.exists():
-        if json.loads(path.read_text())["config"] != run.config:
-            raise ValueError(f'"{path}" is the log of another config: choose another results folder')
-        return
-    stored = json.loads((run.run_dir / "result.json").read_text())
-    content = {**label, **{key: stored[key] for key in ("accuracy", "best_accuracy", "hardware", "versions")}}
-    content |= {"config": run.config, "history": run.rows}
-    results.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    # one epoch a line keeps a log both small and readable
-    rows = ",\n  ".join(json.dumps(row) for row in content.pop("history"))
-    partial.write_text(json.dumps(content, indent=1)[:-2] + f',\n "history": [\n  {rows}\n ]\n}}\n')
-    os.replace(partial, path)
+@dataclass(frozen=True)
+class _Task:
+    """One run of the grid; the method of a teacher's own run is "teacher"."""
+
+    teacher: str
+    student: str
+    method: str
+    seed: int
+    recipe: Recipe
+
+    @property
+    def network(self) -> str:
+        return self.teacher if self.method == "teacher" else self.student
+
+    def __str__(self) -> str:
+        return f"{self.teacher}-{self.student}-{self.method}-seed{self.seed}"
 
 
-def read_results(folder: str | os.PathLike) -> pd.DataFrame:
-    """A row a log: dataset, teacher, student, method, seed, accuracy (last epoch, %), best_accuracy, hardware, and
-    more.
+class _Grid:
+    """Works through tasks; holds what they share."""
 
-    Raises:
-        FileNotFoundError: the folder holds no logs.
-    """
-    import pandas as pd
+    def __init__(self, train_set, test_set, dataset, results, teacher_weights):
+        self.train_set, self.test_set, self.dataset, self.results = train_set, test_set, dataset, results
+        self.teacher_weights = teacher_weights
+        self.teachers: dict[str, nn.Module] = {}
+        self.digests: dict[str, str] = {}
 
-    paths = sorted(Path(folder).glob("*.json"))
-    if not paths:
-        raise FileNotFoundError(f'no logs (*.json) in "{folder}": run python -m dcd_utils reproduce first')
-    logs = [json.loads(path.read_text()) for path in paths]
-    keys = ("dataset", "teacher", "student", "method", "seed", "accuracy", "best_accuracy", "hardware")
-    rows = [
-        {key: log[key] for key in keys}
-        | {
-            "epochs": log["config"]["recipe"]["epochs"],
-            "precision": log["config"]["recipe"]["precision"],
-            "torch": log["versions"]["torch"],
-            "images_per_second": sum(row["images_per_second"] for row in log["history"]) / len(log["history"]),
-        }
-        for log in logs
-    ]
-    return pd.DataFrame(rows)
+    def run(self, tasks: list[_Task]) -> None:
+        for name in self.teacher_weights:
+            self._load_teacher(name)
+        for task in tasks:
+            self._check(task)
+        impossible = self._impossible(tasks)
+        tasks = [task for task in tasks if (task.teacher, task.student, task.method) not in impossible]
+        wanted = {task.teacher for task in tasks if task.method not in ("teacher", "alone") and not self._logged(task)}
+        # a logged teacher is needed once more where one of its students is missing
+        needed = [task.method == "teacher" and task.teacher in wanted for task in tasks]
+        todo = [task for task, again in zip(tasks, needed, strict=True) if again or not self._logged(task)]
+        before, began, failed = sum(map(self._logged, tasks)), time.monotonic(), []
+        print(f"{len(tasks)} runs, {before} of them there already", flush=True)
+        while todo:
+            waiting = []
+            for task in todo:
+                if task.method != "teacher" and self._logged(task):  # another process was faster
+                    self._check(task)
+                    continue
+                try:
+                    if not self._attempt(task):
+                        waiting.append(task)
+                        continue
+                except NonFiniteLoss as error:
+                    if task.method == "teacher":
+                        raise
+                    failed.append(f"{task}: {error}")
+                if task.method == "teacher":
+                    for other in tasks:  # students in the logs had this teacher, not one of other weights
+                        if other.teacher == task.teacher:
+                            self._check(other)
+                done = sum(map(self._logged, tasks))
+                pace = (time.monotonic() - began) / max(1, done - before)
+                left = _duration(pace * (len(tasks) - done)) if before < done < len(tasks) else ""
+                print(f"{done} of {len(tasks)} runs done{left}", flush=True)
+            if len(waiting) == len(todo):
+                time.sleep(1)  # other processes train all that is left
+            todo = waiting
+        for (teacher, student, method), reason in impossible.items():
+            print(f"n/a: {method} for {teacher} to {student}: {reason}")
+        if failed:
+            raise RuntimeError(f"{len(failed)} of {len(tasks)} runs failed:\n" + "\n".join(failed))
+
+    def _log(self, task: _Task) -> Path:
+        return self.results / f"{task}.json"
+
+    def _logged(self, task: _Task) -> bool:
+        return self._log(task).exists()
+
+    def _known(self, task: _Task) -> dict:
+        """The part of a task's config that is known before it is trained."""
+        known = {"network": task.network, "train": self.train_set.digest(), "test": self.test_set.digest()}
+        if task.method == "teacher" and task.teacher in self.teacher_weights:
+            weights = {"kind": "weights", "weights": self.digests[task.teacher], "precision": task.recipe.precision}
+            return weights | known
+        method = "alone" if task.method == "teacher" else task.method
+        known |= {"seed": task.seed, "method": method, "recipe": json.loads(json.dumps(asdict(task.recipe)))}
+        if task.method not in ("teacher", "alone") and task.teacher in self.digests:
+            known["teacher"] = self.digests[task.teacher]
+        return known
+
+    def _check(self, task: _Task) -> None:
+        """Raises ValueError if the task's log is there, but of another config."""
+        if self._logged(task):
+            stored = json.loads(self._log(task).read_text())["config"]
+            differing = [key for key, value in self._known(task).items() if stored.get(key) != value]
+            if differing:
+                raise ValueError(
+                    f'"{self._log(task)}" is the log of another config (other {", ".join(differing)}): choose another '
+                    "results folder"
+                )
+
+    def _impossible(self, tasks: list[_Task]) -> dict[tuple[str, str, str], str]:
+        """Why, for the pairs and methods that cannot go together; noted in the results folder, too."""
+        found, features = {}, {}
+        images = self.train_set.subset(range(len(self.train_set))[:2]).to("cpu")
+        for key in dict.fromkeys(
+            (task.teacher, task.student, task.method)
+            for task in tasks
+            if task.method not in ("teacher", "alone") and not self._logged(task)
+        ):
+            teacher, student, method = key
+            with torch.no_grad(), torch.random.fork_rng(devices=[]):
+                for name in {teacher, student} - set(features):
+                    network = models.create(name, images.num_classes, seed=0).eval()
+                    features[name] = network.features(images.batch(torch.arange(len(images))))
+                try:
+                    labels = self.train_set.labels.cpu()
+                    losses.objective(method, features[student], features[teacher], train_labels=labels)
+                except ValueError as error:
+                    found[key] = str(error)
+                    note = {"teacher": teacher, "student": student, "method": method, "not_applicable": str(error)}
+                    self._write(f"{'-'.join(key)}-not-applicable.json", json.dumps(note, indent=1) + "\n")
+        return found
+
+    def _attempt(self, task: _Task) -> bool:
+        """Train a task; False if its teacher is missing yet, or another process is at it."""
+        if task.method not in ("teacher", "alone") and task.teacher not in self.teachers:
+            return False
+        with self._claim(task) as mine:
+            if mine:
+                self._train(task)
+            return mine
+
+    @contextlib.contextmanager
+    def _claim(self, task: _Task) -> Iterator[bool]:
+        """Whether the task's run is this process's own for now; the lock of a process that dies is free again."""
+        known = self._known(task)
+        folder = runtime.data_dir() / "runs" / ".locks"
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(folder / f"{task.network}-{config_hash(known)}.lock")
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            yield False
+            return
+        try:
+            yield True
+        finally:
+            lock.release()
+
+    def _train(self, task: _Task) -> None:
+        sets = (self.train_set, self.test_set)
+        if task.method == "teacher" and task.teacher in self.teacher_weights:
+            accuracy, _ = evaluate(self.teachers[task.teacher], self.test_set, precision=task.recipe.precision)
+            print(f"{task.teacher}: {accuracy:.2f} % (weights from a file)")
+            config = self._known(task) | {"file": Path(self.teacher_weights[task.teacher]).name}
+            result = {"accuracy": accuracy, "best_accuracy": accuracy, "history": []}
+            result |= {"hardware": runtime.hardware(), "versions": runtime.versions()}
+            self._write_log(task, config, result)
+            return
+        network = models.create(task.network, self.train_set.num_classes, seed=task.seed)
+        if task.method in ("teacher", "alone"):
+            run = train(network, *sets, task.recipe, task.seed)
+        else:
+            run = distill(network, self.teachers[task.teacher], *sets, task.method, task.recipe, task.seed)
+        self._write_log(task, run.config, json.loads((run.run_dir / "result.json").read_text()))
+        if task.method == "teacher":
+            self._keep(task.teacher, run.model)
+
+    def _load_teacher(self, name: str) -> None:
+        network = models.create(name, self.train_set.num_classes, seed=0).to(self.train_set.device)
+        network.classes = self.train_set.classes
+        self._keep(name, models.load_weights(network, self.teacher_weights[name]).eval())
+
+    def _keep(self, name: str, teacher: nn.Module) -> None:
+        self.teachers[name], self.digests[name] = teacher, runtime.digest(teacher.state_dict())
+
+    def _write_log(self, task: _Task, config: dict, result: dict) -> None:
+        """Write a run's log; a log of the same config is left as it is, another one's is never overwritten."""
+        path = self._log(task)
+        if path.exists():
+            if json.loads(path.read_text())["config"] != config:
+                raise ValueError(f'"{path}" is the log of another config: choose another results folder')
+            return
+        content = {"dataset": self.dataset, "teacher": task.teacher, "student": task.student, "method": task.method}
+        content |= {"seed": task.seed}
+        content |= {key: result[key] for key in ("accuracy", "best_accuracy", "hardware", "versions")}
+        content |= {"images": [len(self.train_set), len(self.test_set)], "config": config}
+        # one epoch a line keeps a log both small and readable
+        rows = ",\n  ".join(json.dumps(row) for row in result["history"])
+        self._write(path.name, json.dumps(content, indent=1)[:-2] + f',\n "history": [\n  {rows}\n ]\n}}\n')
+
+    def _write(self, name: str, text: str) -> None:
+        self.results.mkdir(parents=True, exist_ok=True)
+        partial = self.results / f".{name}.{os.getpid()}.partial"
+        partial.write_text(text)
+        os.replace(partial, self.results / name)
 
 
-def report(folder: str | os.PathLike) -> str:
-    """The logs of a folder as a Markdown table: mean, spread (standard deviation, n - 1), seeds, and every figure."""
-    table = read_results(folder)
-    lines = []
-    for (dataset, teacher, student), part in table.groupby(["dataset", "teacher", "student"]):
-        order = ["teacher", "alone", *sorted(set(part.method) - {"teacher", "alone"}, key=method_order)]
-        alone = part[part.method == "alone"].accuracy.mean()
-        lines += [
-            f"{teacher} to {student} on {dataset}: {_epochs(part)} epochs, {part.precision.iloc[0]}, last epoch, "
-            f"top-1 % on the test images. "
-            f"Hardware: {'; '.join(sorted(set(part.hardware)))}. torch {', '.join(sorted(set(part.torch)))}.",
-            "",
-            "| | mean | spread | seeds | above student alone | each seed |",
-            "|---|---|---|---|---|---|",
-        ]
-        for method in order:
-            own = part[part.method == method].sort_values("seed")
-            if not len(own):
-                lines.append(f"| {_label(method, teacher, student)} | not run | | 0 | | |")
-                continue
-            spread = f"{own.accuracy.std():.2f}" if len(own) > 1 else "-"
-            above = f"{own.accuracy.mean() - alone:+.2f}" if method != "alone" else ""
-            each = ", ".join(f"{value:.2f}" for value in own.accuracy)
-            lines.append(
-                f"| {_label(method, teacher, student)} | {own.accuracy.mean():.2f} | {spread} | {len(own)} | "
-                f"{above} | {each} |"
-            )
-        lines.append("")
-    return "\n".join(lines)
-
-
-def _epochs(part: pd.DataFrame) -> str:
-    teacher, students = ({*part[(part.method == "teacher") == which].epochs} for which in (True, False))
-    together = ", ".join(map(str, sorted(teacher | students)))
-    return together if len(teacher | students) < 2 else f"{max(students)} (teacher {max(teacher)})"
-
-
-def _label(method: str, teacher: str, student: str) -> str:
-    return {"teacher": f"teacher ({teacher})", "alone": f"student alone ({student})"}.get(method, method.upper())
-
-
-def method_order(method: str) -> tuple:
-    """Where a method stands in tables: the student alone, then as in `losses.names`, each before its "+kd"."""
-    if method == "alone":
-        return -1, 0
-    known = losses.names()
-    first, *rest = losses.parse(method)
-    return known.index(first), len(rest)
+def _duration(seconds: float) -> str:
+    hours, minutes = divmod(max(1, round(seconds / 60)), 60)
+    return f", about {f'{hours} h ' if hours else ''}{minutes} min left"

@@ -2,13 +2,14 @@ import json
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
-from dcd_utils import training
-from dcd_utils.__main__ import main
-from dcd_utils.training import api
+from dcd_utils import data, losses, models, runtime, training
+from dcd_utils.training import api, grid
 
 FAST = training.Recipe(epochs=1, batch_size=16, schedule="one_cycle", milestones=(), precision="fp32")
 PAIR = [("resnet14", "resnet8")]
+CHECKOUT = Path(__file__).resolve().parents[2]
 
 
 def test_grid_writes_a_log_a_run_and_goes_on_where_it_stopped(tiny_sets, tmp_path, monkeypatch):
@@ -32,10 +33,11 @@ def test_grid_writes_a_log_a_run_and_goes_on_where_it_stopped(tiny_sets, tmp_pat
     )
 
 
-def test_a_log_of_another_config_is_not_overwritten(tiny_sets, tmp_path):
+def test_a_log_of_another_config_is_not_overwritten(tiny_sets, tmp_path, monkeypatch):
     training.reproduce(PAIR, [], [0], *tiny_sets, FAST, tmp_path / "logs", "tiny")
     [path] = (tmp_path / "logs").iterdir()
     before = path.read_bytes()
+    monkeypatch.setattr(api, "fit", lambda *_: pytest.fail("trained"))
     with pytest.raises(ValueError, match="log of another config"):
         training.reproduce(PAIR, [], [0], *tiny_sets, FAST.but(epochs=2), tmp_path / "logs", "tiny")
     assert path.read_bytes() == before
@@ -49,17 +51,141 @@ def test_the_teacher_has_a_seed_of_its_own(tiny_sets, tmp_path):
     assert table.seed.to_dict() == {"alone": 1, "teacher": 5} and table.epochs.to_dict() == {"alone": 1, "teacher": 2}
 
 
+def logs_of(folder: Path) -> dict[str, dict]:
+    return {path.stem: json.loads(path.read_text()) for path in sorted(folder.glob("*.json"))}
+
+
+def test_what_has_a_log_is_not_trained_again_even_without_its_run(tiny_sets, tmp_path, monkeypatch):
+    training.reproduce(PAIR, ["alone", "kd"], [0], *tiny_sets, FAST, tmp_path / "logs", "tiny")
+    monkeypatch.setenv("DCD_DATA", str(tmp_path / "empty"))
+    monkeypatch.setattr(api, "fit", lambda *_: pytest.fail("trained"))
+    training.reproduce(PAIR, ["kd", "alone"], [0], *tiny_sets, FAST, tmp_path / "logs", "tiny")
+
+
+def test_students_of_another_teacher_do_not_share_a_folder(tiny_sets, tmp_path):
+    folder = tmp_path / "logs"
+    training.reproduce(PAIR, ["kd"], [0], *tiny_sets, FAST, folder, "tiny")
+    path = folder / "resnet14-resnet8-kd-seed0.json"
+    log = json.loads(path.read_text())
+    log["config"]["teacher"] = "of other weights"
+    path.write_text(json.dumps(log))
+    with pytest.raises(ValueError, match="other teacher"):
+        training.reproduce(PAIR, ["kd"], [0, 1], *tiny_sets, FAST, folder, "tiny")
+    assert set(logs_of(folder)) == {"resnet14-resnet8-teacher-seed0", "resnet14-resnet8-kd-seed0"}
+
+
+def test_a_method_that_cannot_work_with_a_pair_is_noted_and_the_rest_goes_on(tiny_sets, tmp_path, capsys):
+    folder = tmp_path / "logs"
+    training.reproduce([("resnet8x4", "resnet8")], ["fsp", "kd"], [0], *tiny_sets, FAST, folder, "tiny")
+    last = capsys.readouterr().out.strip().splitlines()[-1]
+    assert last.startswith("n/a: fsp for resnet8x4 to resnet8: ") and "channels" in last
+    table = training.read_results(folder)
+    assert sorted(table.method) == ["kd", "teacher"]
+    assert list(table.attrs["not_applicable"]) == [("resnet8x4", "resnet8", "fsp")]
+    assert "FSP" not in training.report(folder)
+
+
+def test_a_run_that_stops_being_finite_is_reported_after_the_others(tiny_sets, tmp_path, monkeypatch):
+    def distill(student, *arguments, original=grid.distill):
+        if arguments[3] == "dcd":
+            raise training.NonFiniteLoss('the loss term "dcd" is nan')
+        return original(student, *arguments)
+
+    monkeypatch.setattr(grid, "distill", distill)
+    with pytest.raises(RuntimeError, match='1 of 3 runs failed:\nresnet14-resnet8-dcd-seed0: the loss term "dcd"'):
+        training.reproduce(PAIR, ["dcd", "kd"], [0], *tiny_sets, FAST, tmp_path / "logs", "tiny")
+    assert sorted(training.read_results(tmp_path / "logs").method) == ["kd", "teacher"]
+
+
+def test_a_run_that_another_process_trains_is_left_to_it(tiny_sets, tmp_path, monkeypatch, capsys):
+    training.reproduce(PAIR, [], [0], *tiny_sets, FAST, tmp_path / "first", "tiny")
+    [lock] = (runtime.data_dir() / "runs" / ".locks").glob("resnet14-*.lock")  # left behind, but nobody holds it
+    held = FileLock(lock)
+    held.acquire()
+    naps = []
+
+    def nap(seconds):
+        naps.append(set(logs_of(tmp_path / "logs")))
+        held.release()
+
+    monkeypatch.setattr(grid.time, "sleep", nap)
+    training.reproduce(PAIR, ["kd", "alone"], [0], *tiny_sets, FAST, tmp_path / "logs", "tiny")
+    assert naps == [{"resnet14-resnet8-alone-seed0"}], "without its teacher only the student alone can learn"
+    assert len(logs_of(tmp_path / "logs")) == 3
+
+
+def test_all_methods_are_spelt_out():
+    everything = grid._expand(["all", "DCD", "all+kd"])
+    assert everything[: len(losses.names()) + 1] == ["alone", *losses.names()]
+    assert everything[len(losses.names()) + 1 :] == [f"{name}+kd" for name in losses.names() if name != "kd"]
+    with pytest.raises(ValueError, match="fsp"):
+        grid._expand(["all+fsp"])
+    with pytest.raises(ValueError, match="choose one of"):
+        grid._expand(["alone+kd"])
+
+
+def test_a_teacher_may_come_from_a_file(tiny_sets, tmp_path, monkeypatch):
+    teacher = models.create("resnet14", 3, seed=7)
+    models.save_weights(teacher, tmp_path / "teacher.safetensors")
+    given = {"teacher_weights": {"resnet14": tmp_path / "teacher.safetensors"}}
+    trained = []
+    monkeypatch.setattr(api, "fit", lambda *arguments, original=api.fit: trained.append(1) or original(*arguments))
+    training.reproduce(PAIR, ["kd"], [0], *tiny_sets, FAST, tmp_path / "logs", "tiny", **given)
+    assert len(trained) == 1
+    log = logs_of(tmp_path / "logs")["resnet14-resnet8-teacher-seed0"]
+    assert log["accuracy"] == training.evaluate(teacher, tiny_sets[1], precision="fp32")[0]
+    assert log["config"]["kind"] == "weights" and log["config"]["file"] == "teacher.safetensors" and not log["history"]
+    student = logs_of(tmp_path / "logs")["resnet14-resnet8-kd-seed0"]
+    assert student["config"]["teacher"] == log["config"]["weights"] == runtime.digest(teacher.state_dict())
+    assert "1 (teacher's weights from a file) epochs" in training.report(tmp_path / "logs")
+
+    models.save_weights(models.create("resnet14", 3, seed=8), tmp_path / "teacher.safetensors")
+    with pytest.raises(ValueError, match="other weights"):
+        training.reproduce(PAIR, ["kd"], [0], *tiny_sets, FAST, tmp_path / "logs", "tiny", **given)
+    with pytest.raises(FileNotFoundError):
+        training.reproduce(
+            PAIR, ["kd"], [0], *tiny_sets, FAST, tmp_path / "b", "tiny", teacher_weights={"resnet14": tmp_path / "no"}
+        )
+    with pytest.raises(ValueError, match="no pair"):
+        training.reproduce(
+            PAIR, ["kd"], [0], *tiny_sets, FAST, tmp_path / "b", "tiny", teacher_weights={"resnet20": tmp_path / "no"}
+        )
+    assert len(trained) == 1 and not (tmp_path / "b").exists()
+
+
+def test_every_network_has_its_published_rate(tiny_sets, tmp_path, monkeypatch):
+    tasks = []
+    monkeypatch.setattr(grid._Grid, "run", lambda self, given: tasks.extend(given))
+    pairs = [("vgg13", "MobileNetV2"), ("vgg13", "vgg8")]
+    training.reproduce(pairs, ["kd"], [0], *tiny_sets, training.PAPER, tmp_path, "tiny")
+    assert {task.network: task.recipe.learning_rate for task in tasks} == {
+        "vgg13": 0.05, "MobileNetV2": 0.01, "vgg8": 0.05,
+    }  # fmt: skip
+
+
+def test_the_committed_logs_are_those_of_todays_configs(monkeypatch, capsys):
+    monkeypatch.setattr(api, "fit", lambda *_: pytest.fail("trained"))
+    recipe, teacher_recipe = (one.but(precision="bf16") for one in (training.QUICK, training.QUICK_TEACHER))
+    sets = data.load("shapes", device="cpu")
+    folder = CHECKOUT / "data" / "results" / "shapes"
+    methods = ["alone", "kd", "dcd", "dcd+kd"]
+    pair = [("resnet20", "resnet8")]
+    training.reproduce(pair, methods, range(2, 7), *sets, recipe, folder, "shapes", teacher_recipe)
+    assert capsys.readouterr().out == "21 runs, 21 of them there already\n"
+
+
+def test_time_left():
+    assert grid._duration(10) == ", about 1 min left" and grid._duration(3660) == ", about 1 h 1 min left"
+
+
 def test_bad_grids_train_nothing(tiny_sets, tmp_path, monkeypatch):
     monkeypatch.setattr(api, "fit", lambda *_: pytest.fail("trained"))
     with pytest.raises(ValueError, match="resnet8, resnet14"):
         training.reproduce([("resnet14", "alexnet")], ["alone"], [0], *tiny_sets, FAST, tmp_path, "tiny")
-    with pytest.raises(ValueError, match="kd, dcd"):
+    with pytest.raises(ValueError, match="choose one of kd"):
         training.reproduce(PAIR, ["dcb"], [0], *tiny_sets, FAST, tmp_path, "tiny")
     with pytest.raises(FileNotFoundError, match="no logs"):
         training.read_results(tmp_path / "nowhere")
-
-
-CHECKOUT = Path(__file__).resolve().parents[2]
 
 
 @pytest.mark.parametrize("folder", sorted((CHECKOUT / "data" / "results").glob("*")), ids=lambda path: path.name)
@@ -67,47 +193,3 @@ def test_the_readme_shows_what_the_committed_logs_say(folder):
     readme = (CHECKOUT / "README.md").read_text()
     block = readme.split(f"<!-- results: {folder.name} -->\n")[1].split("<!-- end -->")[0]
     assert block == training.report(folder)
-
-
-def test_report_into_a_file_and_a_picture(tiny_sets, tmp_path, capsys):
-    training.reproduce(PAIR, ["alone", "dcd"], [0], *tiny_sets, FAST, tmp_path / "logs", "tiny")
-    page = tmp_path / "page.md"
-    page.write_text("before\n<!-- results: logs -->\nold\n<!-- end -->\nafter\n")
-    assert main(["report", str(tmp_path / "logs"), "--into", str(page), "--plot", str(tmp_path / "all.png")]) == 0
-    text = page.read_text()
-    assert text.startswith("before") and text.endswith("after\n") and "| DCD |" in text and "old" not in text
-    assert (tmp_path / "all.png").stat().st_size > 5000
-    page.write_text("nothing")
-    assert main(["report", str(tmp_path / "logs"), "--into", str(page)]) == 1
-    assert "<!-- end -->" in capsys.readouterr().err and page.read_text() == "nothing"
-
-
-@pytest.fixture
-def small_shapes(shapes, monkeypatch):
-    monkeypatch.setattr(
-        training.Profile, "load", lambda self: (shapes[0].subset(range(48)), shapes[1].subset(range(20)))
-    )
-
-
-def test_command_line(small_shapes, tmp_path, capsys):
-    common = ["--epochs", "1", "--precision", "fp32", "--batch-size", "16"]
-    assert main(["doctor"]) == 0
-    assert "torch" in capsys.readouterr().out
-    assert main(["train", "--network", "resnet8", "--run-dir", str(tmp_path / "run"), *common]) == 0
-    assert (tmp_path / "run" / "result.json").exists()
-    pair = ["--teacher", "resnet8", "--student", "resnet8"]
-    assert main(["distill", *pair, "--method", "dcd", *common]) == 0
-    assert "resnet8-dcd-seed0" in capsys.readouterr().out
-    grid = ["--pairs", "resnet8:resnet8", "--methods", "kd", "--seeds", "0", "--results", str(tmp_path / "logs")]
-    assert main(["reproduce", *grid, *common]) == 0
-    assert main(["report", str(tmp_path / "logs")]) == 0
-    assert "| KD |" in capsys.readouterr().out
-
-
-def test_command_line_says_what_is_wrong(small_shapes, capsys):
-    assert main(["train", "--network", "resnet9"]) == 1
-    assert "resnet8, resnet14" in capsys.readouterr().err
-    assert main(["reproduce", "--pairs", "resnet8"]) == 1
-    assert "TEACHER:STUDENT" in capsys.readouterr().err
-    assert main(["train", "--epochs", "0"]) == 1
-    assert "epochs=0" in capsys.readouterr().err

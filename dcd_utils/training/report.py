@@ -1,0 +1,205 @@
+"""What the logs of a grid say: tables of our runs, alone or beside the published figures."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from dcd_utils import losses
+from dcd_utils.training.published import published
+from dcd_utils.training.recipe import PAPER, recipe_for
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+_IMAGES = [50_000, 10_000]  # of CIFAR-100: training, test
+
+
+def read_results(folder: str | os.PathLike) -> pd.DataFrame:
+    """A row a log: dataset, teacher, student, method, seed, accuracy (last epoch, %), best_accuracy, hardware, and
+    more.
+
+    `departs` says in what a run's recipe and data are not the published ones; `attrs["not_applicable"]` holds
+    {(teacher, student, method): reason} for methods that cannot work with a pair.
+
+    Raises:
+        FileNotFoundError: the folder holds no logs.
+    """
+    import pandas as pd
+
+    contents = [json.loads(path.read_text()) for path in sorted(Path(folder).glob("*.json"))]
+    logs = [log for log in contents if "accuracy" in log]
+    if not logs:
+        raise FileNotFoundError(f'no logs (*.json) in "{folder}": run python -m dcd_utils reproduce first')
+    table = pd.DataFrame(map(_row, logs)).astype({"epochs": "Int64"})
+    table.attrs["not_applicable"] = {
+        (log["teacher"], log["student"], log["method"]): log["not_applicable"]
+        for log in contents
+        if "not_applicable" in log
+    }
+    return table
+
+
+def _row(log: dict) -> dict:
+    keys = ("dataset", "teacher", "student", "method", "seed", "accuracy", "best_accuracy", "hardware")
+    recipe = log["config"].get("recipe", {})  # none where a teacher's weights came from a file
+    speeds = [row["images_per_second"] for row in log["history"]]
+    return {key: log[key] for key in keys} | {
+        "epochs": recipe.get("epochs"),
+        "precision": recipe.get("precision"),
+        "torch": log["versions"]["torch"],
+        "images_per_second": sum(speeds) / len(speeds) if speeds else None,
+        "departs": "; ".join(_departures(log)),
+    }
+
+
+def _departures(log: dict) -> list[str]:
+    found = []
+    if "".join(filter(str.isalnum, log["dataset"])).lower() != "cifar100":
+        found.append(f"{log['dataset']} instead of CIFAR-100")
+    elif "images" not in log:
+        found.append("a number of images that the logs do not state")
+    elif log["images"] != _IMAGES:
+        found.append("{:,} training and {:,} test images instead of 50,000 and 10,000".format(*log["images"]))
+    given = log["config"].get("recipe", {})
+    expected = json.loads(json.dumps(asdict(recipe_for(PAPER, log["config"]["network"]))))
+    differing = [key for key in expected if key != "precision" and given.get(key, expected[key]) != expected[key]]
+    return found + [f"{key} {given[key]} instead of {expected[key]}" for key in differing]
+
+
+def report(folder: str | os.PathLike) -> str:
+    """The logs of a folder as a Markdown table: mean, spread (standard deviation, n - 1), seeds, and every figure."""
+    table = read_results(folder)
+    lines = []
+    for (dataset, teacher, student), part in table.groupby(["dataset", "teacher", "student"]):
+        order = ["teacher", "alone", *sorted(set(part.method) - {"teacher", "alone"}, key=method_order)]
+        alone = part[part.method == "alone"].accuracy.mean()
+        lines += [
+            f"{teacher} to {student} on {dataset}: {_settings(part)}, last epoch, top-1 % on the test images. "
+            f"{_machines(part)}",
+            "",
+            "| | mean | spread | seeds | above student alone | each seed |",
+            "|---|---|---|---|---|---|",
+        ]
+        for method in order:
+            own = part[part.method == method].sort_values("seed")
+            if not len(own):
+                lines.append(f"| {_label(method, teacher, student)} | not run | | 0 | | |")
+                continue
+            spread = f"{own.accuracy.std():.2f}" if len(own) > 1 else "-"
+            above = f"{own.accuracy.mean() - alone:+.2f}" if method != "alone" else ""
+            each = ", ".join(f"{value:.2f}" for value in own.accuracy)
+            lines.append(
+                f"| {_label(method, teacher, student)} | {own.accuracy.mean():.2f} | {spread} | {len(own)} | "
+                f"{above} | {each} |"
+            )
+        lines.append("")
+    return "\n".join(lines)
+
+
+def comparison(results: str | os.PathLike | pd.DataFrame) -> str:
+    """Ours beside the published figures, in the paper's layout, as Markdown: rows are methods, three columns a pair.
+
+    A method that was not published follows at the end. Above the tables stands what was trained, on which machines,
+    and in what it is not the published experiment.
+
+    Args:
+        results: a folder of logs, or what `read_results` returned.
+
+    Raises:
+        FileNotFoundError: the folder holds no logs.
+        ValueError: no figure was published for any of the pairs.
+    """
+    table = read_results(results) if isinstance(results, str | os.PathLike) else results
+    known = published()
+    ours = set(zip(table.teacher, table.student, strict=True))
+    listed = list(dict.fromkeys(zip(known.teacher, known.student, strict=True)))
+    pairs, others = [pair for pair in listed if pair in ours], sorted(ours - set(listed))
+    if not pairs:
+        raise ValueError(
+            f"nothing was published for {_pairs(others)}: choose among {_pairs(listed)}, or print the table without "
+            "published figures"
+        )
+    methods = list(dict.fromkeys(known.method))
+    methods += sorted({*table.method} - {*methods}, key=method_order)
+    expected = known.set_index(["teacher", "student", "method"]).accuracy.to_dict()
+    part = table[[pair in pairs for pair in zip(table.teacher, table.student, strict=True)]]
+
+    lines = [
+        "Top-1 % on CIFAR-100's test images, last epoch. Ours: mean ± spread (seeds); the difference is ours minus "
+        "published.",
+        f"Ours: {_settings(part)}. {_machines(part)}",
+        "Published: DCD and RRD in the authors' README, all else by RepDistiller.",
+    ]
+    if departs := sorted({*part.departs} - {""}):
+        lines += ["", f"**Not the published experiment** ({'; '.join(departs)}): differences do not test the paper."]
+    if others:
+        lines += ["", f"Nothing was published for {_pairs(others)}."]
+    differences = []
+    for start in range(0, len(pairs), 4):  # more pairs than four side by side fit on no page
+        block = pairs[start : start + 4]
+        heads = [column for pair in block for column in (f"{_pairs([pair])}: ours", "published", "difference")]
+        lines += ["", f"| | {' | '.join(heads)} |", "|---" * (len(heads) + 1) + "|"]
+        for method in methods:
+            cells = []
+            for pair in block:
+                own = part[(part.teacher == pair[0]) & (part.student == pair[1]) & (part.method == method)].accuracy
+                target = expected.get((*pair, method))
+                absent = "n/a" if (*pair, method) in table.attrs.get("not_applicable", {}) else "not run"
+                cells += [_mean(own) if len(own) else absent]
+                cells += ["-" if target is None else "n/a" if target != target else f"{target:.2f}"]
+                compared = len(own) > 0 and target is not None and target == target
+                cells += [f"{own.mean() - target:+.2f}" if compared else ""]
+                if compared and method not in ("teacher", "alone"):
+                    differences.append(own.mean() - target)
+            lines.append(f"| {_short(method)} | {' | '.join(cells)} |")
+    if differences:
+        below = sum(difference < 0 for difference in differences)
+        lines += [
+            "",
+            f"Of {len(differences)} distilled figures {len(differences) - below} reach the published one and {below} "
+            f"lie below it; mean difference {sum(differences) / len(differences):+.2f}.",
+        ]
+    return "\n".join([*lines, ""])
+
+
+def method_order(method: str) -> tuple:
+    """Where a method stands in tables: teacher, student alone, then as in `losses.names`, each before what follows it
+    with a plus."""
+    places = {"teacher": -2, "alone": -1, **{name: place for place, name in enumerate(losses.names())}}
+    return tuple((places.get(part, len(places)), part) for part in method.split("+"))
+
+
+def _settings(part: pd.DataFrame) -> str:
+    teacher, students = (part[(part.method == "teacher") == which] for which in (True, False))
+    own, others = ({*rows.epochs.dropna()} for rows in (teacher, students))
+    epochs = ", ".join(map(str, sorted(others or own)))
+    if own and others and own != others:
+        epochs += f" (teacher {', '.join(map(str, sorted(own)))})"
+    if teacher.epochs.isna().any():
+        epochs += " (teacher's weights from a file)"
+    return f"{epochs} epochs, {', '.join(sorted({*part.precision.dropna()}))}"
+
+
+def _machines(part: pd.DataFrame) -> str:
+    return f"Hardware: {'; '.join(sorted(set(part.hardware)))}. torch {', '.join(sorted(set(part.torch)))}."
+
+
+def _label(method: str, teacher: str, student: str) -> str:
+    return {"teacher": f"teacher ({teacher})", "alone": f"student alone ({student})"}.get(method, method.upper())
+
+
+def _short(method: str) -> str:
+    return {"teacher": "teacher", "alone": "student alone"}.get(method, method.upper())
+
+
+def _mean(values: pd.Series) -> str:
+    spread = f" ± {values.std():.2f}" if len(values) > 1 else ""
+    return f"{values.mean():.2f}{spread} ({len(values)})"
+
+
+def _pairs(pairs: list[tuple[str, str]]) -> str:
+    return ", ".join(f"{teacher} to {student}" for teacher, student in pairs)

@@ -1,0 +1,155 @@
+"""python -m dcd_utils, from its arguments to what it prints."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from dcd_utils import __main__ as command_line
+from dcd_utils import models, training
+from dcd_utils.__main__ import main
+
+FAST = training.Recipe(epochs=1, batch_size=16, schedule="one_cycle", milestones=(), precision="fp32")
+PAIR = [("resnet14", "resnet8")]
+
+
+def test_report_into_a_file_and_a_picture(tiny_sets, tmp_path, capsys):
+    training.reproduce(PAIR, ["alone", "dcd"], [0], *tiny_sets, FAST, tmp_path / "logs", "tiny")
+    page = tmp_path / "page.md"
+    page.write_text("before\n<!-- results: logs -->\nold\n<!-- end -->\nafter\n")
+    assert main(["report", str(tmp_path / "logs"), "--into", str(page), "--plot", str(tmp_path / "all.png")]) == 0
+    text = page.read_text()
+    assert text.startswith("before") and text.endswith("after\n") and "| DCD |" in text and "old" not in text
+    assert (tmp_path / "all.png").stat().st_size > 5000
+    page.write_text("nothing")
+    assert main(["report", str(tmp_path / "logs"), "--into", str(page)]) == 1
+    assert "<!-- end -->" in capsys.readouterr().err and page.read_text() == "nothing"
+
+
+@pytest.fixture
+def small_shapes(shapes, monkeypatch):
+    monkeypatch.setattr(
+        training.Profile, "load", lambda self: (shapes[0].subset(range(48)), shapes[1].subset(range(20)))
+    )
+
+
+def test_command_line(small_shapes, tmp_path, capsys):
+    common = ["--epochs", "1", "--precision", "fp32", "--batch-size", "16"]
+    assert main(["doctor"]) == 0
+    assert "torch" in capsys.readouterr().out
+    assert main(["train", "--network", "resnet8", "--run-dir", str(tmp_path / "run"), *common]) == 0
+    assert (tmp_path / "run" / "result.json").exists()
+    pair = ["--teacher", "resnet8", "--student", "resnet8"]
+    assert main(["distill", *pair, "--method", "dcd", *common]) == 0
+    assert "resnet8-dcd-seed0" in capsys.readouterr().out
+    grid = ["--pairs", "resnet8:resnet8", "--methods", "kd", "--seeds", "0", "--results", str(tmp_path / "logs")]
+    assert main(["reproduce", *grid, *common]) == 0
+    assert main(["report", str(tmp_path / "logs")]) == 0
+    assert "| KD |" in capsys.readouterr().out
+
+
+def test_command_line_says_what_is_wrong(small_shapes, capsys):
+    assert main(["train", "--network", "resnet9"]) == 1
+    assert "resnet8, resnet14" in capsys.readouterr().err
+    assert main(["reproduce", "--pairs", "resnet8"]) == 1
+    assert "TEACHER:STUDENT" in capsys.readouterr().err
+    assert main(["train", "--epochs", "0"]) == 1
+    assert "epochs=0" in capsys.readouterr().err
+
+
+GRID = ["reproduce", "--pairs", "resnet8:resnet8", "--seeds", "0", "--precision", "fp32", "--batch-size", "32"]
+GRID += ["--train-size", "96", "--test-size", "20"]
+
+
+def shell(folder: Path, *arguments: str) -> subprocess.Popen:
+    """The command line in a process of its own, with a data folder of its own."""
+    settings = {**os.environ, "DCD_DATA": str(folder), "OMP_NUM_THREADS": "1", "TQDM_DISABLE": "1"}
+    command = [sys.executable, "-m", "dcd_utils", *GRID, "--results", str(folder / "logs"), *arguments]
+    return subprocess.Popen(command, env=settings, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
+
+def figures(folder: Path) -> dict[str, tuple]:
+    """What the logs say, but for times."""
+    logs = {path.name: json.loads(path.read_text()) for path in (folder / "logs").glob("*.json")}
+    for log in logs.values():
+        for row in log["history"]:
+            del row["seconds"], row["images_per_second"]
+    return {name: (log["accuracy"], log["config"], log["history"]) for name, log in logs.items()}
+
+
+def test_a_killed_grid_goes_on_to_the_same_figures(tmp_path):
+    arguments = ["--methods", "alone", "dcd+kd", "--epochs", "4"]
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    process = shell(killed, *arguments)
+    until = time.monotonic() + 120
+    while not (begun := list(killed.glob("runs/resnet8-dcd+kd-seed0-*/checkpoint.pt"))):
+        assert time.monotonic() < until and process.poll() is None
+        time.sleep(0.02)
+    process.kill()
+    assert process.wait() != 0
+    assert not (begun[0].parent / "result.json").exists(), "killed in the middle of the student's run"
+    assert len(figures(killed)) == 2
+
+    process = shell(killed, *arguments)
+    output, _ = process.communicate(timeout=240)
+    assert process.returncode == 0 and "3 runs, 2 of them there already" in output, output
+    process = shell(whole, *arguments)
+    output, _ = process.communicate(timeout=240)
+    assert process.returncode == 0, output
+    assert figures(killed) == figures(whole) and len(figures(whole)) == 3
+
+
+def test_processes_share_a_grid_and_train_each_run_once(tmp_path):
+    process = shell(tmp_path, "--methods", "alone", "kd", "dcd", "--epochs", "2", "--jobs", "2")
+    output, _ = process.communicate(timeout=240)
+    assert process.returncode == 0, output
+    assert len(figures(tmp_path)) == 4 and "| DCD |" in output
+    # teacher and student alone are the same run here: same network, seed and recipe
+    trained = sorted(line.split(":")[0] for line in output.splitlines() if " after 2 epochs" in line)
+    assert trained == ["resnet8-alone-seed0", "resnet8-dcd-seed0", "resnet8-kd-seed0"]
+
+
+class Answers(list):
+    put = list.append
+
+
+def test_a_process_of_many_answers_what_is_wrong(small_shapes, monkeypatch):
+    monkeypatch.setattr(command_line.torch, "set_num_threads", lambda number: None)
+    answers = Answers()
+    command_line._work(command_line._parser().parse_args(["reproduce", "--methods", "dcb"]), answers)
+    [(folder, error)] = answers
+    assert folder is None and 'method "dcb" does not exist' in error
+
+
+def test_published_figures_from_the_command_line(tiny_sets, tmp_path, capsys):
+    pair = [("resnet56", "resnet20")]
+    training.reproduce(pair, ["alone"], [0], *tiny_sets, FAST, tmp_path / "logs", "CIFAR-100")
+    page = tmp_path / "page.md"
+    page.write_text("before\n<!-- published: logs -->\nold\n<!-- end -->\n")
+    capsys.readouterr()
+    assert main(["report", str(tmp_path / "logs"), "--published", "--into", str(page)]) == 0
+    text = capsys.readouterr().out
+    assert "40 training and 20 test images instead of 50,000 and 10,000" in text and "| 71.81 |" in text
+    assert "| 71.81 |" in page.read_text() and "old" not in page.read_text()
+
+
+def test_teacher_weights_from_the_command_line(small_shapes, tmp_path, capsys):
+    models.save_weights(models.create("resnet8", 20, seed=3), tmp_path / "teacher.safetensors")
+    grid = ["reproduce", "--methods", "kd", "--seeds", "0", "--epochs", "1", "--results", str(tmp_path / "logs")]
+    file = str(tmp_path / "teacher.safetensors")
+    assert main([*grid, "--pairs", "resnet8:resnet8", "--teacher-weights", file]) == 0
+    assert "(weights from a file)" in capsys.readouterr().out
+    assert main([*grid, "--pairs", "resnet8:resnet8", "resnet14:resnet8", "--teacher-weights", file]) == 1
+    assert "TEACHER=FILE for each of resnet8, resnet14" in capsys.readouterr().err
+    assert main([*grid, "--pairs", "resnet8:resnet14", "--teacher-weights", f"resnet8={file}"]) == 0
+
+
+def test_sizes_are_for_shapes_only(capsys):
+    assert main(["train", "--dataset", "cifar100", "--train-size", "5"]) == 1
+    assert "has the size it has" in capsys.readouterr().err
+    assert main(["reproduce", "--jobs", "0"]) == 1
+    assert "--jobs 0" in capsys.readouterr().err

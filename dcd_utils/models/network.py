@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+import torch
 from torch import Tensor, nn
 
 SMALLEST_INPUT = 16
@@ -26,8 +27,20 @@ class Features(NamedTuple):
 class Network(nn.Module):
     """A network for small images: subclasses write `features`; calling one returns the logits [B, num_classes]."""
 
-    def features(self, images: Tensor) -> Features:
-        """What one pass over images [B, 3, H, W] computes. Raises ValueError below 16 pixels or for another shape."""
+    name: str
+
+    def features(self, images: Tensor, preactivation: bool = False) -> Features:
+        """What one pass computes.
+
+        Args:
+            images: [B, 3, H, W].
+            preactivation: the maps of the stages, from index 1 on, are what the stage's last ReLU reads: signed values,
+                as AB distillation compares them (Heo et al., arXiv:1811.03233). A wide ResNet's map then is the next
+                batch norm's output. The stem's map, the pooled features and the logits stay the same.
+
+        Raises:
+            ValueError: a side below 16 pixels, another shape, or preactivation asked of a library's network.
+        """
         raise NotImplementedError
 
     def forward(self, images: Tensor) -> Tensor:
@@ -40,3 +53,18 @@ def check_images(images: Tensor) -> None:
         raise ValueError(
             f"images are {tuple(images.shape)}: expected [B, 3, H, W] with H and W of at least {SMALLEST_INPUT} pixels"
         )
+
+
+def run_stage(stage: nn.Sequential, x: Tensor, preactivation: bool) -> tuple[Tensor, Tensor]:
+    """A stage's output, and its map: the output itself, or what the last ReLU of the stage reads.
+
+    The last block of the stage offers `before_relu(x)`, what its forward pass computes without the ReLU at its end.
+    """
+    if not preactivation:
+        x = stage(x)
+        return x, x
+    *blocks, last = stage
+    for block in blocks:
+        x = block(x)
+    before = last.before_relu(x)
+    return torch.relu(before), before

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from dcd_utils.models.network import Features, Network, check_images
+from dcd_utils.models.network import Features, Network, check_images, run_stage
 
 CONFIGS = {f"resnet{depth}": (depth, (16, 16, 32, 64)) for depth in (8, 14, 20, 32, 44, 56, 110)}
 CONFIGS |= {f"resnet{depth}x4": (depth, (32, 64, 128, 256)) for depth in (8, 32)}
@@ -26,10 +26,13 @@ class BasicBlock(nn.Module):
                 nn.Conv2d(channels_in, channels, 1, stride, bias=False), nn.BatchNorm2d(channels)
             )
 
-    def forward(self, x: Tensor) -> Tensor:
+    def before_relu(self, x: Tensor) -> Tensor:
         shortcut = x if self.downsample is None else self.downsample(x)
         x = self.relu(self.bn1(self.conv1(x)))
-        return self.relu(self.bn2(self.conv2(x)) + shortcut)
+        return self.bn2(self.conv2(x)) + shortcut
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.relu(self.before_relu(x))
 
 
 class ResNet(Network):
@@ -60,12 +63,14 @@ class ResNet(Network):
         rest = [BasicBlock(channels, channels, 1) for _ in range(blocks - 1)]
         return nn.Sequential(BasicBlock(channels_in, channels, stride), *rest)
 
-    def features(self, images: Tensor) -> Features:
+    def features(self, images: Tensor, preactivation: bool = False) -> Features:
         check_images(images)
-        maps = [self.relu(self.bn1(self.conv1(images)))]
+        x = self.relu(self.bn1(self.conv1(images)))
+        maps = [x]
         for stage in (self.layer1, self.layer2, self.layer3):
-            maps.append(stage(maps[-1]))
-        pooled = maps[-1].mean((2, 3))
+            x, stage_map = run_stage(stage, x, preactivation)
+            maps.append(stage_map)
+        pooled = x.mean((2, 3))
         return Features(maps, pooled, self.fc(pooled))
 
 

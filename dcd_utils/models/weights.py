@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -68,7 +69,9 @@ def _read(path: Path) -> Mapping[str, Tensor]:
             from safetensors.torch import load_file
 
             return load_file(path)
-        state = torch.load(path, map_location="cpu", weights_only=True)
+        # the field's files often keep their command line beside the weights, in a plain container
+        with torch.serialization.safe_globals([argparse.Namespace]):
+            state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # each reader has its own exceptions for a damaged file
         raise ValueError(
             f'"{path}" cannot be read as weights (truncated, not a weights file, or a pickle that carries more than '
@@ -76,7 +79,9 @@ def _read(path: Path) -> Mapping[str, Tensor]:
             f"{str(error).splitlines()[0] if str(error) else type(error).__name__}"
         ) from error
     state = state.get("model", state) if isinstance(state, Mapping) else state
-    if not isinstance(state, Mapping) or not all(isinstance(value, Tensor) for value in state.values()):
+    if not isinstance(state, Mapping) or not all(
+        isinstance(name, str) and isinstance(value, Tensor) for name, value in state.items()
+    ):
         raise ValueError(f'"{path}" holds no state dict: expected tensors by name, or {{"model": tensors by name}}')
     return state
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from dcd_utils.models.network import Features, Network, check_images
 
@@ -62,13 +63,22 @@ class WideResNet(Network):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
         nn.init.zeros_(self.fc.bias)
 
-    def features(self, images: Tensor) -> Features:
+    def features(self, images: Tensor, preactivation: bool = False) -> Features:
         check_images(images)
         maps = [self.conv1(images)]
         for stage in (self.block1, self.block2, self.block3):
             maps.append(stage(maps[-1]))
         pooled = self.relu(self.bn1(maps[-1])).mean((2, 3))
+        if preactivation:
+            norms = (self.block2.layer[0].bn1, self.block3.layer[0].bn1, self.bn1)
+            maps[1:] = [_normalise(norm, stage_map) for norm, stage_map in zip(norms, maps[1:], strict=True)]
         return Features(maps, pooled, self.fc(pooled))
+
+
+def _normalise(norm: nn.BatchNorm2d, x: Tensor) -> Tensor:
+    """The batch norm's output, leaving its running statistics alone: the forward pass has updated them already."""
+    mean, variance = (None, None) if norm.training else (norm.running_mean, norm.running_var)
+    return F.batch_norm(x, mean, variance, norm.weight, norm.bias, norm.training, eps=norm.eps)
 
 
 def build(name: str, num_classes: int) -> WideResNet:

@@ -1,3 +1,4 @@
+import argparse
 import pickle
 
 import pytest
@@ -36,6 +37,46 @@ class Attack:
         return (open, ("attacked", "w"))
 
 
+@pytest.mark.parametrize("zipped", [True, False])
+def test_a_command_line_beside_the_weights_is_read_over(tmp_path, zipped):
+    source = models.create("ShuffleV2", 10, seed=1)
+    options = argparse.Namespace(model="ShuffleV2", learning_rate=0.01, lr_decay_epochs=[150, 180, 210], trial="0")
+    published = {
+        "opt": options,
+        "model": source.state_dict(),
+        "optimizer": {"state": {}, "param_groups": [{"lr": 0.1}]},
+    }
+    torch.save(published, tmp_path / "ShuffleV2_last.pth", _use_new_zipfile_serialization=zipped)
+    loaded = models.load_weights(models.create("ShuffleV2", 10, seed=2), tmp_path / "ShuffleV2_last.pth")
+    assert torch.equal(outputs(loaded), outputs(source))
+    assert argparse.Namespace not in torch.serialization.get_safe_globals(), "allowed for this one file only"
+
+
+def test_code_inside_a_command_line_is_refused(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    model = models.create("resnet8", 10, seed=0)
+    before = outputs(model)
+    torch.save({"opt": argparse.Namespace(hidden=Attack()), "model": model.state_dict()}, tmp_path / "last.pth")
+    with pytest.raises(ValueError, match=r"last.pth.*carries more than tensors"):
+        models.load_weights(model, tmp_path / "last.pth")
+    assert not (tmp_path / "attacked").exists() and torch.equal(outputs(model), before)
+
+
+@pytest.mark.parametrize("zipped", [True, False])
+@pytest.mark.parametrize("kept", [0.1, 0.5, 0.95, 0.999])
+def test_a_truncated_file_is_refused_and_changes_nothing(tmp_path, zipped, kept):
+    path = tmp_path / "half.pth"
+    torch.save(
+        {"model": models.create("resnet8", 10, seed=1).state_dict()}, path, _use_new_zipfile_serialization=zipped
+    )
+    path.write_bytes(path.read_bytes()[: int(path.stat().st_size * kept)])
+    model = models.create("resnet8", 10, seed=0)
+    before = outputs(model)
+    with pytest.raises(ValueError, match=r"half.pth.*truncated"):
+        models.load_weights(model, path)
+    assert torch.equal(outputs(model), before)
+
+
 @pytest.mark.parametrize("content", [pickle.dumps({"model": Attack()}), b"", b"PK\x03\x04 half a file"])
 def test_code_and_damaged_files_are_refused(tmp_path, monkeypatch, content):
     monkeypatch.chdir(tmp_path)
@@ -56,3 +97,14 @@ def test_truncated_safetensors_and_missing_files(tmp_path):
     torch.save({"model": [1, 2]}, tmp_path / "list.pth")
     with pytest.raises(ValueError, match="no state dict"):
         models.load_weights(models.create("resnet8", 10), tmp_path / "list.pth")
+    torch.save({"model": {0: torch.ones(2)}}, tmp_path / "numbered.pth")
+    with pytest.raises(ValueError, match="no state dict"):
+        models.load_weights(models.create("resnet8", 10), tmp_path / "numbered.pth")
+
+
+def test_another_family_or_number_of_classes_is_named(tmp_path):
+    torch.save({"model": models.create("vgg8", 100).state_dict()}, tmp_path / "vgg8.pth")
+    with pytest.raises(ValueError, match=r"does not fit this ShuffleV1: .*missing: conv1.weight.*unexpected: block0.0"):
+        models.load_weights(models.create("ShuffleV1", 100), tmp_path / "vgg8.pth")
+    with pytest.raises(ValueError, match=r"classifier.weight \(100, 512\) instead of \(10, 512\).*num_classes"):
+        models.load_weights(models.create("vgg8", 10), tmp_path / "vgg8.pth")

@@ -1,0 +1,206 @@
+"""Networks of torchvision and timm as teachers or students: their own layers and tensor names, our `features`."""
+
+from __future__ import annotations
+
+import copy
+import difflib
+
+import torch
+from torch import Tensor, nn
+
+from dcd_utils.models.network import Features, Network, check_images
+
+LIBRARIES = ("torchvision", "timm")
+
+
+def build(name: str, num_classes: int, pretrained: bool = False, **options: object) -> Network:
+    """The network "torchvision/NAME" or "timm/NAME"; see `models.create`."""
+    library, _, architecture = name.partition("/")
+    if library == "torchvision":
+        import torchvision
+
+        known = torchvision.models.list_models(module=torchvision.models)
+        _check_known(name, architecture, known)
+        if pretrained:  # published weights come with their own classifier, which `wrap` replaces
+            network = torchvision.models.get_model(architecture, weights="DEFAULT", **options)
+        else:
+            network = torchvision.models.get_model(architecture, num_classes=num_classes, **options)
+    else:
+        try:
+            import timm
+        except ImportError as error:
+            raise ImportError(f'"{name}" needs timm, which is not installed: run `pip install timm`') from error
+        _check_known(name, architecture, timm.list_models())
+        network = timm.create_model(architecture, pretrained=pretrained, num_classes=num_classes, **options)
+    wrapped = wrap(network, num_classes)
+    wrapped.name = name
+    return wrapped
+
+
+def wrap(network: nn.Module, num_classes: int | None = None) -> Network:
+    """A network of torchvision or timm, given `features`. The result shares its weights with the network passed in.
+
+    The maps of torchvision's networks are the last output at each resolution, from fine to coarse; its vision
+    transformers (vit) have none, an empty list: their tokens form no map. timm gives a map after each stage, of
+    transformers too.
+
+    Args:
+        network: an image classifier of torchvision or timm. A network that has a `features` method already is returned
+            as it is.
+        num_classes: outputs wanted; a classifier of another width is replaced by a fresh one. None keeps what is there.
+
+    Raises:
+        ValueError: a network of neither library without `features`, or one that does not end in a linear classifier.
+    """
+    origins = [base.__module__.partition(".")[0] for base in type(network).__mro__]  # the class's own comes first
+    has_features = callable(getattr(network, "features", None)) and not isinstance(network.features, nn.Module)
+    if has_features and origins[0] not in LIBRARIES:
+        return network
+    if "torchvision" in origins:
+        return TorchvisionNetwork(network, num_classes)
+    if "timm" in origins:
+        return TimmNetwork(network, num_classes)
+    raise ValueError(
+        f"{type(network).__name__} comes from neither torchvision nor timm: give it a method "
+        "features(images) -> Features(maps, pooled, logits), then it can be used as it is"
+    )
+
+
+class LibraryNetwork(Network):
+    """A library's network behind our interface. Its state dict carries the library's own tensor names."""
+
+    def __init__(self, network: nn.Module, name: str):
+        super().__init__()
+        self.network = network
+        self.name = name
+        self.training = network.training
+        self.register_state_dict_post_hook(_to_library_names)
+        self.register_load_state_dict_pre_hook(_from_library_names)
+
+    def features(self, images: Tensor, preactivation: bool = False) -> Features:
+        check_images(images)
+        if preactivation:
+            raise ValueError(
+                f'"{self.name}" is a library\'s network, whose maps before the ReLU cannot be told apart: '
+                "methods that read them (ab) take one of models.names()"
+            )
+        return self._run(images)
+
+    def _run(self, images: Tensor) -> Features:
+        raise NotImplementedError
+
+
+class TorchvisionNetwork(LibraryNetwork):
+    """torchvision's own feature extraction reads the classifier's input and the last output at each resolution."""
+
+    def __init__(self, network: nn.Module, num_classes: int | None = None):
+        from torchvision.models.feature_extraction import create_feature_extractor
+
+        head, pooled, maps = _torchvision_nodes(network)
+        classifier = network.get_submodule(head)
+        if num_classes not in (None, classifier.out_features):
+            fresh = nn.Linear(classifier.in_features, num_classes, classifier.bias is not None)
+            network.set_submodule(head, fresh.to(classifier.weight))
+        nodes = {**{node: f"map{index}" for index, node in enumerate(maps)}, pooled: "pooled", head: "logits"}
+        extractor = create_feature_extractor(network, nodes, suppress_diff_warning=True)
+        super().__init__(extractor, f"torchvision/{type(network).__name__}")
+
+    def _run(self, images: Tensor) -> Features:
+        found = self.network(images)
+        return Features([found[name] for name in found if name.startswith("map")], found["pooled"], found["logits"])
+
+    def __deepcopy__(self, memo: dict) -> TorchvisionNetwork:
+        twin = type(self).__new__(type(self))
+        memo[id(self)] = twin
+        twin.__dict__.update(copy.deepcopy(self.__dict__, memo))
+        twin.network.train(self.network.training)  # torchvision copies a network into training mode, whatever it was in
+        for own, copied in zip(self.modules(), twin.modules(), strict=True):
+            copied.training = own.training
+        return twin
+
+
+class TimmNetwork(LibraryNetwork):
+    """timm's networks hand out their maps, and the classifier's input, themselves."""
+
+    def __init__(self, network: nn.Module, num_classes: int | None = None):
+        name = f"timm/{type(network).__name__}"
+        if not hasattr(network, "forward_intermediates") or not hasattr(network, "forward_head"):
+            raise ValueError(f"{name} has no forward_intermediates and forward_head: give it a features method")
+        if num_classes not in (None, network.num_classes):
+            network.reset_classifier(num_classes)
+        if not isinstance(network.get_classifier(), nn.Linear | nn.Conv2d):
+            raise ValueError(f"{name} does not end in one linear classifier: give it a features method")
+        super().__init__(network, name)
+
+    def _run(self, images: Tensor) -> Features:
+        last, maps = self.network.forward_intermediates(images)
+        pooled = self.network.forward_head(last, pre_logits=True)
+        classifier = self.network.get_classifier()
+        if isinstance(classifier, nn.Conv2d):  # some networks write their classifier as a 1x1 convolution
+            return Features(maps, pooled, classifier(pooled[:, :, None, None]).flatten(1))
+        return Features(maps, pooled, classifier(pooled))
+
+
+@torch.no_grad()
+def _torchvision_nodes(network: nn.Module) -> tuple[str, str, list[str]]:
+    """Names of a network's nodes: the classifier, its input, and one for each map, from fine to coarse.
+
+    The shapes come from a copy on PyTorch's meta device, which computes nothing.
+    """
+    from torchvision.models.feature_extraction import create_feature_extractor, get_graph_node_names
+
+    twin = copy.deepcopy(network).to("meta")
+    train_names, names = get_graph_node_names(twin, suppress_diff_warning=True)
+    head, layers = names[-1], dict(twin.named_modules())
+    if not isinstance(layers.get(head), nn.Linear):
+        raise ValueError(
+            f'{type(network).__name__} ends in "{head}", not in a linear classifier: give it a method '
+            "features(images) -> Features(maps, pooled, logits)"
+        )
+    names = names[1:]  # the first is the image
+    survey = create_feature_extractor(
+        twin, train_return_nodes=train_names[-1:], eval_return_nodes=names, suppress_diff_warning=True
+    ).eval()
+    side = getattr(network, "image_size", 224)  # vision transformers take one size only
+    outputs = survey(torch.zeros(2, 3, side, side, device="meta"))
+    nodes = next(iter(reversed(survey.graph.nodes))).args[0]
+    pooled = next(name for name in names if nodes[name] is nodes[head].args[0])
+    return head, pooled, _map_nodes(names, nodes, outputs, layers)
+
+
+def _map_nodes(names: list[str], nodes: dict, outputs: dict, layers: dict[str, nn.Module]) -> list[str]:
+    """The last node at each resolution that everything flows through: never one branch of a block."""
+    flow = [name for name in names if nodes[name].op != "get_attr" and _carries_tensor(outputs[name])]
+    place = {nodes[name]: index for index, name in enumerate(flow)}
+    last_at: dict[int, str] = {}
+    read_until = 0  # the place of the last reader of what came before
+    for index, name in enumerate(flow):
+        node, shape = nodes[name], getattr(outputs[name], "shape", ())
+        is_map = len(shape) == 4 and shape[0] == 2 and shape[2] == shape[3] > 1
+        # an adaptive pool prepares the classifier: it is no stage
+        if is_map and read_until <= index and not isinstance(layers.get(node.target), nn.AdaptiveAvgPool2d):
+            last_at[shape[2]] = name
+        read_until = max([read_until, *(place[reader] for reader in node.users if reader in place)])
+    maps = [last_at[resolution] for resolution in sorted(last_at, reverse=True)]
+    return maps if len(maps) > 1 else []  # a lone map is the cut into patches
+
+
+def _carries_tensor(value: object) -> bool:
+    return isinstance(value, Tensor) or (isinstance(value, tuple | list) and any(map(_carries_tensor, value)))
+
+
+def _to_library_names(module: nn.Module, state: dict[str, Tensor], prefix: str, _metadata: object) -> None:
+    inner = f"{prefix}network."
+    for name in [name for name in state if name.startswith(inner)]:
+        state[prefix + name.removeprefix(inner)] = state.pop(name)
+
+
+def _from_library_names(module: nn.Module, state: dict[str, Tensor], prefix: str, *_details: object) -> None:
+    for name in [name for name in state if name.startswith(prefix)]:
+        state[f"{prefix}network.{name.removeprefix(prefix)}"] = state.pop(name)
+
+
+def _check_known(name: str, architecture: str, known: list[str]) -> None:
+    if architecture not in known:
+        near = difflib.get_close_matches(architecture, known, n=3, cutoff=0.4) or known[:3]
+        raise ValueError(f'network "{name}" does not exist: did you mean {", ".join(near)}?')

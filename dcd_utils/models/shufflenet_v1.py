@@ -1,0 +1,94 @@
+"""ShuffleNet (Zhang et al., arXiv:1707.01083) for small images, with the tensor names of the shared checkpoints."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from dcd_utils.models.network import Features, Network, check_images, run_stage
+
+CONFIGS = {"ShuffleV1": ((240, 480, 960), (4, 8, 4), 3)}
+STEM = 24
+
+
+def shuffle(x: Tensor, groups: int) -> Tensor:
+    """Channel i of group g moves to place i * groups + g: the next grouped convolution reads from every group."""
+    if x.is_contiguous(memory_format=torch.channels_last):  # stays in that layout
+        return x.permute(0, 2, 3, 1).unflatten(3, (groups, -1)).transpose(3, 4).flatten(3).permute(0, 3, 1, 2)
+    return x.unflatten(1, (groups, -1)).transpose(1, 2).flatten(1, 2)
+
+
+class ShuffleBlock(nn.Module):
+    """Grouped 1x1, channel-wise 3x3 and grouped 1x1 convolutions; the shortcut is added, or joined where stride is 2.
+
+    Args:
+        channels_in: channels of the input.
+        channels: channels of the output; with stride 2 the input's own, pooled, are the last of them.
+        stride: 1 or 2.
+        groups: of the 1x1 convolutions; the one behind the narrow stem is not grouped.
+    """
+
+    def __init__(self, channels_in: int, channels: int, stride: int, groups: int):
+        super().__init__()
+        computed = channels - channels_in if stride == 2 else channels
+        inner = computed // 4
+        self.groups = 1 if channels_in == STEM else groups
+        self.conv1 = nn.Conv2d(channels_in, inner, 1, groups=self.groups, bias=False)
+        self.bn1 = nn.BatchNorm2d(inner)
+        self.conv2 = nn.Conv2d(inner, inner, 3, stride, padding=1, groups=inner, bias=False)
+        self.bn2 = nn.BatchNorm2d(inner)
+        self.conv3 = nn.Conv2d(inner, computed, 1, groups=groups, bias=False)
+        self.bn3 = nn.BatchNorm2d(computed)
+        self.relu = nn.ReLU(inplace=True)
+        self.pool = nn.AvgPool2d(3, stride=2, padding=1) if stride == 2 else None
+
+    def before_relu(self, x: Tensor) -> Tensor:
+        y = self.relu(self.bn1(self.conv1(x)))
+        if self.groups > 1:
+            y = shuffle(y, self.groups)
+        y = self.relu(self.bn2(self.conv2(y)))
+        y = self.bn3(self.conv3(y))
+        return y + x if self.pool is None else torch.cat([y, self.pool(x)], dim=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.relu(self.before_relu(x))
+
+
+class ShuffleV1(Network):
+    """A 1x1 stem, three stages that each halve the resolution, and a linear classifier.
+
+    Args:
+        channels: channels of the stages.
+        blocks: number of blocks in each stage.
+        groups: groups of the 1x1 convolutions.
+        num_classes: number of outputs.
+    """
+
+    def __init__(self, channels: tuple[int, int, int], blocks: tuple[int, int, int], groups: int, num_classes: int):
+        super().__init__()
+        self.conv1 = nn.Conv2d(3, STEM, 1, bias=False)
+        self.bn1 = nn.BatchNorm2d(STEM)
+        self.relu = nn.ReLU(inplace=True)
+        self.layer1 = self._stage(blocks[0], STEM, channels[0], groups)
+        self.layer2 = self._stage(blocks[1], channels[0], channels[1], groups)
+        self.layer3 = self._stage(blocks[2], channels[1], channels[2], groups)
+        self.linear = nn.Linear(channels[2], num_classes)
+
+    @staticmethod
+    def _stage(blocks: int, channels_in: int, channels: int, groups: int) -> nn.Sequential:
+        rest = [ShuffleBlock(channels, channels, 1, groups) for _ in range(blocks - 1)]
+        return nn.Sequential(ShuffleBlock(channels_in, channels, 2, groups), *rest)
+
+    def features(self, images: Tensor, preactivation: bool = False) -> Features:
+        check_images(images)
+        x = self.relu(self.bn1(self.conv1(images)))
+        maps = [x]
+        for stage in (self.layer1, self.layer2, self.layer3):
+            x, stage_map = run_stage(stage, x, preactivation)
+            maps.append(stage_map)
+        pooled = x.mean((2, 3))
+        return Features(maps, pooled, self.linear(pooled))
+
+
+def build(name: str, num_classes: int) -> ShuffleV1:
+    return ShuffleV1(*CONFIGS[name], num_classes)

@@ -1,0 +1,121 @@
+"""ShuffleNet V2 (Ma et al., arXiv:1807.11164) for small images, with the tensor names of the shared checkpoints."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from dcd_utils.models.network import Features, Network, check_images
+
+CONFIGS = {"ShuffleV2": ((116, 232, 464), (4, 8, 4), 1024)}
+STEM = 24
+
+
+def interleave(first: Tensor, second: Tensor) -> Tensor:
+    """Channels taken in turn from two tensors of equal shape: what a shuffle of their two groups gives."""
+    if second.is_contiguous(memory_format=torch.channels_last):  # stays in that layout
+        pair = torch.stack([first.permute(0, 2, 3, 1), second.permute(0, 2, 3, 1)], dim=4)
+        return pair.flatten(3).permute(0, 3, 1, 2)
+    return torch.stack([first, second], dim=2).flatten(1, 2)
+
+
+class SplitBlock(nn.Module):
+    """One half of the channels passes by; the other goes through 1x1, channel-wise 3x3 and 1x1 convolutions."""
+
+    def __init__(self, channels: int):
+        super().__init__()
+        half = channels // 2
+        self.conv1 = nn.Conv2d(half, half, 1, bias=False)
+        self.bn1 = nn.BatchNorm2d(half)
+        self.conv2 = nn.Conv2d(half, half, 3, padding=1, groups=half, bias=False)
+        self.bn2 = nn.BatchNorm2d(half)
+        self.conv3 = nn.Conv2d(half, half, 1, bias=False)
+        self.bn3 = nn.BatchNorm2d(half)
+        self.relu = nn.ReLU(inplace=True)
+
+    def halves(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """The half that passes by, and the other before its last ReLU."""
+        kept, x = x.chunk(2, dim=1)
+        x = self.relu(self.bn1(self.conv1(x)))
+        return kept, self.bn3(self.conv3(self.bn2(self.conv2(x))))
+
+    def forward(self, x: Tensor) -> Tensor:
+        kept, x = self.halves(x)
+        return interleave(kept, self.relu(x))
+
+
+class DownBlock(nn.Module):
+    """Two branches at half resolution, each giving half of the channels."""
+
+    def __init__(self, channels_in: int, channels: int):
+        super().__init__()
+        half = channels // 2
+        self.conv1 = nn.Conv2d(channels_in, channels_in, 3, 2, padding=1, groups=channels_in, bias=False)
+        self.bn1 = nn.BatchNorm2d(channels_in)
+        self.conv2 = nn.Conv2d(channels_in, half, 1, bias=False)
+        self.bn2 = nn.BatchNorm2d(half)
+        self.conv3 = nn.Conv2d(channels_in, half, 1, bias=False)
+        self.bn3 = nn.BatchNorm2d(half)
+        self.conv4 = nn.Conv2d(half, half, 3, 2, padding=1, groups=half, bias=False)
+        self.bn4 = nn.BatchNorm2d(half)
+        self.conv5 = nn.Conv2d(half, half, 1, bias=False)
+        self.bn5 = nn.BatchNorm2d(half)
+        self.relu = nn.ReLU(inplace=True)
+
+    def forward(self, x: Tensor) -> Tensor:
+        left = self.relu(self.bn2(self.conv2(self.bn1(self.conv1(x)))))
+        right = self.relu(self.bn3(self.conv3(x)))
+        right = self.relu(self.bn5(self.conv5(self.bn4(self.conv4(right)))))
+        return interleave(left, right)
+
+
+class ShuffleV2(Network):
+    """A 1x1 stem, three stages that each halve the resolution, a 1x1 convolution, and a linear classifier.
+
+    Args:
+        channels: channels of the stages.
+        blocks: number of blocks in each stage, the one that halves the resolution among them.
+        penultimate: channels of the last convolution.
+        num_classes: number of outputs.
+    """
+
+    def __init__(
+        self, channels: tuple[int, int, int], blocks: tuple[int, int, int], penultimate: int, num_classes: int
+    ):
+        super().__init__()
+        self.conv1 = nn.Conv2d(3, STEM, 1, bias=False)
+        self.bn1 = nn.BatchNorm2d(STEM)
+        self.relu = nn.ReLU(inplace=True)
+        self.layer1 = self._stage(blocks[0], STEM, channels[0])
+        self.layer2 = self._stage(blocks[1], channels[0], channels[1])
+        self.layer3 = self._stage(blocks[2], channels[1], channels[2])
+        self.conv2 = nn.Conv2d(channels[2], penultimate, 1, bias=False)
+        self.bn2 = nn.BatchNorm2d(penultimate)
+        self.linear = nn.Linear(penultimate, num_classes)
+
+    @staticmethod
+    def _stage(blocks: int, channels_in: int, channels: int) -> nn.Sequential:
+        return nn.Sequential(DownBlock(channels_in, channels), *[SplitBlock(channels) for _ in range(blocks - 1)])
+
+    def features(self, images: Tensor, preactivation: bool = False) -> Features:
+        """As every network's; with `preactivation`, a map's channels are the two halves one after the other.
+
+        The published networks take that map before the shuffle, so its channels are in another order than the map's.
+        """
+        check_images(images)
+        x = self.relu(self.bn1(self.conv1(images)))
+        maps = [x]
+        for stage in (self.layer1, self.layer2, self.layer3):
+            if preactivation:
+                kept, before = stage[-1].halves(stage[:-1](x))
+                maps.append(torch.cat([kept, before], dim=1))
+                x = interleave(kept, torch.relu(before))
+            else:
+                x = stage(x)
+                maps.append(x)
+        pooled = self.relu(self.bn2(self.conv2(x))).mean((2, 3))
+        return Features(maps, pooled, self.linear(pooled))
+
+
+def build(name: str, num_classes: int) -> ShuffleV2:
+    return ShuffleV2(*CONFIGS[name], num_classes)

@@ -7,10 +7,13 @@ that running them on another machine changes results only.
 from __future__ import annotations
 
 import argparse
+import asyncio
 import base64
+import contextlib
 import io
 import os
 import re
+import signal
 import sys
 import tempfile
 import time
@@ -64,6 +67,8 @@ def execute(path: Path, parameters: dict | None = None, timeout: int | None = No
 
         def entered(cell_index, **_):
             nonlocal number
+            if not number:
+                _stop_at_signals()
             number = cell_index + 1
 
         client = NotebookClient(
@@ -87,6 +92,15 @@ def execute(path: Path, parameters: dict | None = None, timeout: int | None = No
             last = [*str(error).strip().splitlines(), ""][0]
             return notebook, NotebookFailure(f"{path.name}, cell {number}: {type(error).__name__}: {last}")
     return notebook, None
+
+
+def _stop_at_signals() -> None:
+    """Ctrl-C and a termination stop everything: left alone, nbclient ends the kernel, and the next notebook begins."""
+    with contextlib.suppress(NotImplementedError, RuntimeError, ValueError):  # Windows, or not the main thread
+        for number in (signal.SIGINT, signal.SIGTERM):
+            asyncio.get_running_loop().remove_signal_handler(number)
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
 
 
 def _inject(notebook, parameters: dict) -> None:

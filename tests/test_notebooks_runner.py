@@ -2,8 +2,12 @@
 
 import base64
 import io
+import os
 import re
+import signal
+import subprocess
 import sys
+import time
 from pathlib import Path
 
 import nbformat
@@ -206,3 +210,21 @@ def test_a_plain_figure_shows_after_a_themed_one(course):
     done, failure = notebooks.execute(course("12_themed", code(themed), code(FIGURE)))
     assert failure is None
     assert [output for output in done.cells[1].outputs if "image/png" in output.get("data", {})]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_stops_the_runner_not_just_one_notebook(course, tmp_path, number):
+    started = tmp_path / "started"
+    paths = [
+        course("00_long", code(f"open({str(started)!r}, 'w').close(); import time; time.sleep(120)")),
+        course("01_next", code("print('must not run')")),
+    ]
+    here = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
+    command = [sys.executable, "-m", "dcd_utils.notebooks", "--output", str(tmp_path / "out"), *map(str, paths)]
+    with subprocess.Popen(command, env=here, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as runner:
+        while not started.exists() and runner.poll() is None:
+            time.sleep(0.1)
+        runner.send_signal(number)
+        said, _ = runner.communicate(timeout=60)
+    assert runner.returncode not in (0, 1), said
+    assert "01_next" not in said and not (tmp_path / "out" / "01_next.ipynb").exists()

@@ -75,8 +75,7 @@ def _read(path: Path) -> Mapping[str, Tensor]:
     except Exception as error:  # each reader has its own exceptions for a damaged file
         raise ValueError(
             f'"{path}" cannot be read as weights (truncated, not a weights file, or a pickle that carries more than '
-            f"tensors): "
-            f"{str(error).splitlines()[0] if str(error) else type(error).__name__}"
+            f"tensors): {_reason(error)}"
         ) from error
     state = state.get("model", state) if isinstance(state, Mapping) else state
     if not isinstance(state, Mapping) or not all(
@@ -84,6 +83,12 @@ def _read(path: Path) -> Mapping[str, Tensor]:
     ):
         raise ValueError(f'"{path}" holds no state dict: expected tensors by name, or {{"model": tensors by name}}')
     return state
+
+
+def _reason(error: Exception) -> str:
+    """What the reader found, without PyTorch's advice to run the file's code after all."""
+    text = str(error).partition("WeightsUnpickler error:")[2] or str(error)
+    return text.strip().partition("\n")[0].partition(". ")[0] or type(error).__name__
 
 
 def _shorten(names: list[str], limit: int = 5) -> str:

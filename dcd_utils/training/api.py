@@ -192,7 +192,7 @@ def _probe(model: nn.Module, image_set: ImageSet, role: str) -> models.Features:
     if not callable(getattr(model, "features", None)) or isinstance(model.features, nn.Module):
         raise ValueError(
             f"the {role} ({type(model).__name__}) has no method features(images) -> Features(maps, pooled, logits): "
-            "create it with models.create, or give it one"
+            "create it with models.create, pass a torchvision or timm network through models.wrap, or give it one"
         )
     was_training = model.training
     output = model.eval().features(image_set.batch(torch.arange(2, device=image_set.device)))

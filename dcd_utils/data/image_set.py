@@ -75,6 +75,22 @@ class ImageSet:
             indices = indices.long()  # an empty list arrives as floats
         return replace(self, images=self.images[indices], labels=self.labels[indices], _memo={})
 
+    def hold_out(self, count: int, seed: int = 0) -> tuple[ImageSet, ImageSet]:
+        """(the rest, `count` images held out), every class in both by its share: settings are chosen on the second.
+
+        Raises:
+            ValueError: fewer images than classes would be held out, or remain.
+        """
+        from sklearn.model_selection import train_test_split
+
+        if not self.num_classes <= count <= len(self) - self.num_classes:
+            raise ValueError(
+                f"{count} of {len(self)} images were to be held out: with {self.num_classes} classes, between "
+                f"{self.num_classes} and {len(self) - self.num_classes} can be"
+            )
+        parts = train_test_split(range(len(self)), test_size=count, stratify=self.labels.cpu(), random_state=seed)
+        return tuple(self.subset(sorted(part)) for part in parts)
+
     def digest(self) -> str:
         """SHA-256 of images, labels and normalisation; equal digests mean equal data."""
         if "digest" not in self._memo:

@@ -45,7 +45,8 @@ def reproduce(
     Args:
         pairs: (teacher, student) names of networks.
         methods: "alone", or what `distill` takes; "all" stands for each of them, "all+kd" for each that "+kd" may
-            follow.
+            follow. Settings may follow an @: "dcd@alpha=0.25,max_scale=20" (options of the method's loss), or
+            "dcd@weight=2" (of its own loss).
         seeds: of the students.
         recipe: of the students; each network has it as `recipe_for` says.
         results: the folder of the logs.
@@ -90,8 +91,31 @@ def _expand(methods: Iterable[str]) -> list[str]:
         else:
             found.append(method.lower())
     for method in set(found) - {"alone"}:
-        losses.parse(method)
+        losses.parse(settings_of(method)[0])
     return list(dict.fromkeys(found))
+
+
+def settings_of(method: str) -> tuple[str, dict, dict]:
+    """(method, options of its loss, weights) of a name with settings: "dcd@alpha=0.25" -> ("dcd", {"alpha": 0.25}, {}).
+
+    Raises:
+        ValueError: something behind the @ is not name=value, with a number or true or false as its value.
+    """
+    name, at, rest = method.partition("@")
+    options = {}
+    for entry in rest.split(",") if at else ():
+        key, _, text = entry.partition("=")
+        try:
+            options[key.strip()] = json.loads(text)
+            if not key.strip() or not isinstance(options[key.strip()], int | float):
+                raise ValueError
+        except ValueError:
+            raise ValueError(
+                f'"{entry}" was given in "{method}": write NAME=VALUE with a number, true or false, several parted by '
+                "commas, for instance dcd@alpha=0.25,learn_scale=false"
+            ) from None
+    weights = {name.split("+")[0]: options.pop("weight")} if "weight" in options else {}
+    return name, options, weights
 
 
 @dataclass(frozen=True)
@@ -176,8 +200,10 @@ class _Grid:
         if task.method == "teacher" and task.teacher in self.teacher_weights:
             weights = {"kind": "weights", "weights": self.digests[task.teacher], "precision": task.recipe.precision}
             return weights | known
-        method = "alone" if task.method == "teacher" else task.method
+        method, options, _ = settings_of("alone" if task.method == "teacher" else task.method)
         known |= {"seed": task.seed, "method": method, "recipe": json.loads(json.dumps(asdict(task.recipe)))}
+        if options:
+            known["options"] = options
         if task.method not in ("teacher", "alone") and task.teacher in self.digests:
             known["teacher"] = self.digests[task.teacher]
         return known
@@ -208,8 +234,11 @@ class _Grid:
                     network = models.create(name, images.num_classes, seed=0).eval()
                     features[name] = network.features(images.batch(torch.arange(len(images))))
                 try:
+                    name, options, weights = settings_of(method)
                     labels = self.train_set.labels.cpu()
-                    losses.objective(method, features[student], features[teacher], train_labels=labels)
+                    losses.objective(name, features[student], features[teacher], weights, labels, **options)
+                except TypeError as error:  # of an option that the loss does not have
+                    raise ValueError(f'"{method}" cannot be built: {error}') from error
                 except ValueError as error:
                     found[key] = str(error)
                     note = {"teacher": teacher, "student": student, "method": method, "not_applicable": str(error)}
@@ -256,7 +285,9 @@ class _Grid:
         if task.method in ("teacher", "alone"):
             run = train(network, *sets, task.recipe, task.seed)
         else:
-            run = distill(network, self.teachers[task.teacher], *sets, task.method, task.recipe, task.seed)
+            method, options, weights = settings_of(task.method)
+            teacher = self.teachers[task.teacher]
+            run = distill(network, teacher, *sets, method, task.recipe, task.seed, weights=weights, options=options)
         self._write_log(task, run.config, json.loads((run.run_dir / "result.json").read_text()))
         if task.method == "teacher":
             self._keep(task.teacher, run.model)

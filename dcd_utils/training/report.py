@@ -170,7 +170,8 @@ def method_order(method: str) -> tuple:
     """Where a method stands in tables: teacher, student alone, then as in `losses.names`, each before what follows it
     with a plus."""
     places = {"teacher": -2, "alone": -1, **{name: place for place, name in enumerate(losses.names())}}
-    return tuple((places.get(part, len(places)), part) for part in method.split("+"))
+    name, _, settings = method.partition("@")
+    return (*((places.get(part, len(places)), part) for part in name.split("+")), (-1, settings))
 
 
 def _settings(part: pd.DataFrame) -> str:
@@ -189,11 +190,12 @@ def _machines(part: pd.DataFrame) -> str:
 
 
 def _label(method: str, teacher: str, student: str) -> str:
-    return {"teacher": f"teacher ({teacher})", "alone": f"student alone ({student})"}.get(method, method.upper())
+    return {"teacher": f"teacher ({teacher})", "alone": f"student alone ({student})"}.get(method, _short(method))
 
 
 def _short(method: str) -> str:
-    return {"teacher": "teacher", "alone": "student alone"}.get(method, method.upper())
+    name, at, settings = method.partition("@")
+    return {"teacher": "teacher", "alone": "student alone"}.get(method, name.upper() + at + settings)
 
 
 def _mean(values: pd.Series) -> str:

@@ -45,3 +45,15 @@ def test_unknown_names_list_the_known():
     with pytest.raises(ValueError, match="shapes, new_shapes, cifar100, stl10, tiny_imagenet, folder"):
         data.load("imagenet22k")
     assert data.names() == ["shapes", "new_shapes", "cifar100", "stl10", "tiny_imagenet", "folder"]
+
+
+def test_images_held_out_are_a_fair_share_of_every_class_and_no_others(shapes):
+    train, _ = shapes
+    rest, held_out = train.hold_out(60, seed=1)
+    assert (len(rest), len(held_out)) == (180, 60) and held_out.labels.bincount().tolist() == [3] * 20
+    rows = {row.tobytes() for part in (rest, held_out) for row in part.images.numpy()}
+    assert rows == {row.tobytes() for row in train.images.numpy()}
+    assert held_out.digest() == train.hold_out(60, seed=1)[1].digest() != train.hold_out(60, seed=2)[1].digest()
+    for count in (5, 239):
+        with pytest.raises(ValueError, match="between 20 and 220"):
+            train.hold_out(count)

@@ -193,3 +193,25 @@ def test_the_readme_shows_what_the_committed_logs_say(folder):
     readme = (CHECKOUT / "README.md").read_text()
     block = readme.split(f"<!-- results: {folder.name} -->\n")[1].split("<!-- end -->")[0]
     assert block == training.report(folder)
+
+
+def test_settings_behind_an_at_reach_the_loss_and_the_log(tiny_sets, tmp_path):
+    methods = ["dcd", "dcd@alpha=0.25,learn_scale=false", "dcd+kd@weight=2"]
+    training.reproduce(PAIR, methods, [0], *tiny_sets, FAST, tmp_path / "logs", "tiny")
+    logs = logs_of(tmp_path / "logs")
+    changed = logs["resnet14-resnet8-dcd@alpha=0.25,learn_scale=false-seed0"]
+    assert (
+        changed["config"]["options"] == {"alpha": 0.25, "learn_scale": False} and changed["config"]["method"] == "dcd"
+    )
+    assert changed["history"][0]["scale"] == pytest.approx(2.71828, abs=1e-4)
+    assert logs["resnet14-resnet8-dcd+kd@weight=2-seed0"]["config"]["weights"]["dcd"] == 2
+    assert logs["resnet14-resnet8-dcd-seed0"]["config"]["options"] == {}
+    assert "| DCD@alpha=0.25,learn_scale=false |" in training.report(tmp_path / "logs")
+    assert sorted(methods, key=training.method_order) == methods
+
+
+@pytest.mark.parametrize("method", ["dcd@alpha", "dcd@alpha=high", "dcd@=1", "dcd@", "magic@alpha=1", "dcd@colour=1"])
+def test_settings_that_cannot_be_read_are_refused_before_anything_is_trained(tiny_sets, tmp_path, monkeypatch, method):
+    monkeypatch.setattr(api, "fit", lambda *_: pytest.fail("trained"))
+    with pytest.raises(ValueError, match="NAME=VALUE|does not exist|cannot be built"):
+        training.reproduce(PAIR, [method], [0], *tiny_sets, FAST, tmp_path / "logs", "tiny")

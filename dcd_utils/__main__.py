@@ -1,4 +1,4 @@
-"""The course from a shell: python -m dcd_utils {doctor, train, distill, reproduce, report}."""
+"""The course from a shell: python -m dcd_utils {doctor, train, distill, reproduce, transfer, report}."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from pathlib import Path
 
 import torch
 
-from dcd_utils import data, losses, models, runtime, training
+from dcd_utils import analysis, data, losses, models, runtime, training
+from dcd_utils.training import transfer
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -48,6 +49,12 @@ def _parser() -> argparse.ArgumentParser:
     common.add_argument("--precision", choices=("auto", "fp32", "bf16"))
     common.add_argument("--train-size", type=int, help="how many images of shapes to make; default: 4000")
     common.add_argument("--test-size", type=int, help="as --train-size; default: 2000")
+    common.add_argument(
+        "--hold-out",
+        type=int,
+        metavar="N",
+        help="to choose settings: test on N of the training images, train on the rest, leave the test images alone",
+    )
 
     one = commands.add_parser("train", parents=[common], help="train a network on labels alone")
     one.add_argument("--network", help=f"instead of the profile's teacher: {', '.join(models.names())}")
@@ -71,7 +78,8 @@ def _parser() -> argparse.ArgumentParser:
         "--methods",
         nargs="+",
         default=["alone", "kd", "dcd", "dcd+kd"],
-        help=f"alone, {', '.join(losses.names())}, any of them with +kd; all, all+kd: every one",
+        help=f"alone, {', '.join(losses.names())}, any of them with +kd; all, all+kd: every one; settings behind an @: "
+        "dcd@alpha=0.25,max_scale=20 or dcd@weight=2",
     )
     grid.add_argument("--seeds", nargs="+", type=int, help="instead of the profile's")
     grid.add_argument("--label", help="what logs and tables call the data; default: the data set's name")
@@ -86,6 +94,31 @@ def _parser() -> argparse.ArgumentParser:
     )
     grid.add_argument("--jobs", type=int, default=1, help="processes of one thread each (for CPUs); default: 1")
     grid.set_defaults(command=_reproduce)
+
+    probes = commands.add_parser(
+        "transfer", parents=[common], help="linear classifiers on frozen networks, for a data set they never saw"
+    )
+    probes.add_argument(
+        "--to",
+        nargs="+",
+        metavar="DATASET",
+        help=f"{', '.join(data.names())}; default: new_shapes (quick), stl10 and tiny_imagenet (full)",
+    )
+    probes.add_argument("--to-root", help="where these lie; as --root")
+    probes.add_argument("--teacher")
+    probes.add_argument("--student")
+    probes.add_argument(
+        "--methods",
+        nargs="+",
+        default=["random", "alone", "kd", "dcd", "dcd+kd"],
+        help="as for reproduce; random: the student before any training. The teacher is always probed",
+    )
+    probes.add_argument("--seeds", nargs="+", type=int, help="instead of the profile's")
+    probes.add_argument("--label", help="what logs and tables call the source; default: the data set's name")
+    probes.add_argument(
+        "--results", help="where the folders transfer-<source>-<target> of the logs lie; default: data/results"
+    )
+    probes.set_defaults(command=_transfer)
 
     table = commands.add_parser("report", help="logs as a table")
     table.add_argument("results", help="folder of the logs")
@@ -111,6 +144,8 @@ def _prepare(options, **choices):
     if sizes and profile.dataset != "shapes":
         raise ValueError(f'"{profile.dataset}" has the size it has: only "shapes" takes --train-size and --test-size')
     sets = data.load(profile.dataset, profile.root, **sizes) if sizes else profile.load()
+    if options.hold_out is not None:
+        sets = sets[0].hold_out(options.hold_out)
     return replace(profile, **recipes), *sets
 
 
@@ -198,9 +233,61 @@ def _train_grid(options) -> Path:
     )
 
 
+def _transfer(options) -> None:
+    methods = list(dict.fromkeys(method.lower() for method in options.methods))
+    for method in {*methods} - {"random", "alone"}:
+        losses.parse(method)  # a misspelt method fails here, not after downloads and trainings
+    targets = options.to or (["new_shapes"] if options.profile == "quick" else ["stl10", "tiny_imagenet"])
+    profile, train, test = _prepare(options, teacher=options.teacher, student=options.student, seeds=options.seeds)
+    parts = {target: data.load(target, options.to_root) for target in dict.fromkeys(targets)}
+    for target, (target_train, _) in parts.items():
+        if target_train.digest() == train.digest():
+            raise ValueError(f'--to "{target}": the networks learned on just these images; choose another data set')
+    recipes = {"teacher_recipe": profile.teacher, "recipe": profile.student}
+    profile = replace(
+        profile, **{key: training.recipe_for(getattr(profile, key), name) for key, name in recipes.items()}
+    )
+    teacher, students = training.course_runs(profile, [name for name in methods if name != "random"], train, test)
+    networks = {("teacher", profile.teacher_seed): (teacher.model, teacher.config, teacher.accuracy)}
+    for seed in profile.seeds if "random" in methods else ():
+        fresh = models.create(profile.student, train.num_classes, seed=seed).to(train.device)
+        start = {"network": profile.student, "initial_weights": runtime.digest(fresh.state_dict())}
+        networks["random", seed] = (fresh, start, None)
+    networks |= {key: (run.model, run.config, run.accuracy) for key, run in students.items()}
+    source = options.label or profile.dataset
+    base = Path(options.results) if options.results else runtime.data_dir() / "results"
+    for target, sets in parts.items():
+        folder = base / f"transfer-{source}-{target}"
+        for key, network in networks.items():
+            _probe(folder, source, target, profile, *key, *network, *sets)
+        print(transfer.probe_report(folder), flush=True)
+
+
+def _probe(folder, source, target, profile, method, seed, network, run, accuracy, train, test) -> None:
+    """Probe one network and log it, unless its log is there."""
+    config = {"format": 1, "probe_seed": 0, "target_train": train.digest(), "target_test": test.digest(), "run": run}
+    path = folder / f"{profile.teacher}-{profile.student}-{method}-seed{seed}.json"
+    if transfer.find_probe(path, config) is not None:
+        print(f"{path.stem} to {target}: logged before with exactly this config", flush=True)
+        return
+    found = analysis.linear_probe(network, train, test, seed=config["probe_seed"])
+    print(f"{path.stem} to {target}: {found.accuracy:.2f} %", flush=True)
+    log = {"source": source, "target": target, "teacher": profile.teacher, "student": profile.student}
+    log |= {"network": run["network"], "method": method, "seed": seed, "accuracy": found.accuracy}
+    log |= {"train_accuracy": found.train_accuracy, "C": found.C, "held_out": found.held_out}
+    log |= {"source_accuracy": accuracy, "classes": train.num_classes, "images": [len(train), len(test)]}
+    log |= {"hardware": runtime.hardware(), "versions": runtime.versions(), "config": config}
+    transfer.write_probe(path, log)
+
+
 def _report(options) -> None:
     folder, kind = Path(options.results), "published" if options.published else "results"
-    text = training.comparison(folder) if options.published else training.report(folder)
+    if transfer.holds_probes(folder):
+        if options.published or options.plot:
+            raise ValueError(f'"{folder}" holds probes: leave out --published and --plot')
+        text = transfer.probe_report(folder)
+    else:
+        text = training.comparison(folder) if options.published else training.report(folder)
     print(text)
     if options.into:
         start, end = f"<!-- {kind}: {folder.name} -->\n", "<!-- end -->"

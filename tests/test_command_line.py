@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 
 from dcd_utils import __main__ as command_line
-from dcd_utils import models, training
+from dcd_utils import data, models, training
 from dcd_utils.__main__ import main
+from dcd_utils.training import transfer
 
 FAST = training.Recipe(epochs=1, batch_size=16, schedule="one_cycle", milestones=(), precision="fp32")
 PAIR = [("resnet14", "resnet8")]
@@ -153,3 +154,74 @@ def test_sizes_are_for_shapes_only(capsys):
     assert "has the size it has" in capsys.readouterr().err
     assert main(["reproduce", "--jobs", "0"]) == 1
     assert "--jobs 0" in capsys.readouterr().err
+
+
+@pytest.fixture
+def small_target(small_shapes, monkeypatch):
+    """A small new_shapes, and stl10 in the same clothes."""
+    sets = data.load("new_shapes", train_size=96, test_size=40, device="cpu")
+    monkeypatch.setattr(command_line.data, "load", lambda name, root=None, **sizes: sets)
+
+
+TRANSFER = ["transfer", "--teacher", "resnet8", "--student", "resnet8", "--seeds", "0", "1"]
+TRANSFER += ["--epochs", "1", "--precision", "fp32", "--batch-size", "16"]
+
+
+def test_transfer_logs_each_probe_once(small_target, tmp_path, capsys):
+    arguments = [*TRANSFER, "--methods", "random", "alone", "dcd", "--results", str(tmp_path)]
+    assert main(arguments) == 0
+    folder = tmp_path / "transfer-shapes-new_shapes"
+    logs = {path.stem: json.loads(path.read_text()) for path in folder.glob("*.json")}
+    methods = ("random-seed0", "random-seed1", "alone-seed0", "alone-seed1", "dcd-seed0", "dcd-seed1", "teacher-seed0")
+    assert logs.keys() == {f"resnet8-resnet8-{method}" for method in methods}
+    log = logs["resnet8-resnet8-dcd-seed1"]
+    assert log["source"] == "shapes" and log["target"] == "new_shapes" and log["network"] == "resnet8"
+    assert 0 <= log["accuracy"] <= 100 and log["train_accuracy"] > 100 / 16 and log["C"] > 0 and log["versions"]
+    assert log["config"]["run"]["method"] == "dcd" and log["config"]["run"]["seed"] == log["seed"] == 1
+    printed = capsys.readouterr().out
+    assert "96 training and 40 test images" in printed and "guessing gives 6.25" in printed
+    means = {line.split("|")[1].strip(): line for line in printed.splitlines() if line.startswith("| ")}
+    mean = (logs["resnet8-resnet8-dcd-seed0"]["accuracy"] + log["accuracy"]) / 2
+    assert f"| {mean:.2f} |" in means["DCD"] and "| 2 |" in means["DCD"] and "| 1 |" in means["teacher"]
+    table = transfer.read_probes(folder)
+    assert list(dict.fromkeys(table.method)) == ["random", "teacher", "alone", "dcd"]
+    assert table.source_accuracy.isna().sum() == 2, "an untrained network has no accuracy on the source"
+
+    times = {path: path.stat().st_mtime_ns for path in folder.glob("*.json")}
+    assert main(arguments) == 0
+    assert times == {path: path.stat().st_mtime_ns for path in folder.glob("*.json")}
+    assert capsys.readouterr().out.count("logged before") == 7
+    assert main(["report", str(folder)]) == 0
+    assert "| DCD |" in capsys.readouterr().out
+    assert main(["report", str(folder), "--published"]) == 1
+
+    assert main([*arguments, "--learning-rate", "0.01"]) == 1
+    error = capsys.readouterr().err
+    assert "is the log of another config (other run)" in error and "another results folder" in error
+    assert times == {path: path.stat().st_mtime_ns for path in folder.glob("*.json")}
+
+
+def test_transfer_from_cifar100_prints_what_was_published(small_target, tmp_path, capsys):
+    arguments = [*TRANSFER, "--methods", "alone", "--label", "CIFAR-100", "--to", "stl10", "--results", str(tmp_path)]
+    assert main(arguments) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert any("ours: mean" in line and "published" in line for line in lines)
+    assert any(line.startswith("| student alone |") and "| 69.70 |" in line for line in lines)
+    assert any(line.startswith("| DCD+KD | not run |") and "| 72.50 |" in line for line in lines)
+    assert any("Not our probe" in line for line in lines)
+
+
+def test_transfer_says_what_is_wrong(small_shapes, shapes, monkeypatch, capsys):
+    monkeypatch.setattr(training, "course_runs", lambda *_: pytest.fail("nothing must be trained"))
+    assert main([*TRANSFER, "--methods", "dcb"]) == 1
+    assert 'method "dcb" does not exist' in capsys.readouterr().err
+    assert main([*TRANSFER, "--to", "photographs"]) == 1
+    assert 'data set "photographs" does not exist' in capsys.readouterr().err
+    monkeypatch.setattr(command_line.data, "load", lambda *_: (shapes[0].subset(range(48)), shapes[1]))
+    assert main([*TRANSFER, "--to", "shapes"]) == 1
+    assert "choose another data set" in capsys.readouterr().err
+
+
+def test_there_is_no_table_without_logs(tmp_path):
+    with pytest.raises(FileNotFoundError, match="python -m dcd_utils transfer first"):
+        transfer.read_probes(tmp_path)

@@ -18,6 +18,8 @@ _MODULES = {
     "03": "distillation",
     "04": "embeddings",
     "05": "correlation",
+    "06": "comparison",
+    "07": "transfer",
 }
 
 

@@ -17,10 +17,13 @@ from dcd_utils.plots.matrices import (
     logit_difference,
     per_class_accuracy,
 )
+from dcd_utils.plots.methods import attention_rows, heatmap, method_map, ranges
 from dcd_utils.plots.overview import dcd_overview
+from dcd_utils.plots.transfer import few_shot, probe_accuracy, source_and_target
 
 __all__ = [
     "accuracy_by_method",
+    "attention_rows",
     "batch_similarity",
     "class_correlation",
     "confusion",
@@ -28,11 +31,17 @@ __all__ = [
     "dcd_overview",
     "embedding",
     "embeddings_side_by_side",
+    "few_shot",
+    "heatmap",
     "image_grid",
     "learned_scale",
     "logit_difference",
     "loss_terms",
+    "method_map",
     "per_class_accuracy",
+    "probe_accuracy",
+    "ranges",
     "soft_predictions",
+    "source_and_target",
     "training_curves",
 ]

@@ -86,10 +86,10 @@ def test_a_method_that_cannot_work_with_a_pair_is_noted_and_the_rest_goes_on(tin
 
 
 def test_a_run_that_stops_being_finite_is_reported_after_the_others(tiny_sets, tmp_path, monkeypatch):
-    def distill(student, *arguments, original=grid.distill):
+    def distill(student, *arguments, original=grid.distill, **settings):
         if arguments[3] == "dcd":
             raise training.NonFiniteLoss('the loss term "dcd" is nan')
-        return original(student, *arguments)
+        return original(student, *arguments, **settings)
 
     monkeypatch.setattr(grid, "distill", distill)
     with pytest.raises(RuntimeError, match='1 of 3 runs failed:\nresnet14-resnet8-dcd-seed0: the loss term "dcd"'):

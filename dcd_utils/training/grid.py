@@ -212,6 +212,8 @@ class _Grid:
         """Raises ValueError if the task's log is there, but of another config."""
         if self._logged(task):
             stored = json.loads(self._log(task).read_text())["config"]
+            if task.method == "teacher" and task.teacher in self.teacher_weights and stored["kind"] == "train":
+                return  # it was trained once, and is loaded now: its students' logs hold the digest of its weights
             differing = [key for key, value in self._known(task).items() if stored.get(key) != value]
             if differing:
                 raise ValueError(
@@ -274,6 +276,8 @@ class _Grid:
     def _train(self, task: _Task) -> None:
         sets = (self.train_set, self.test_set)
         if task.method == "teacher" and task.teacher in self.teacher_weights:
+            if self._logged(task):
+                return
             accuracy, _ = evaluate(self.teachers[task.teacher], self.test_set, precision=task.recipe.precision)
             print(f"{task.teacher}: {accuracy:.2f} % (weights from a file)")
             config = self._known(task) | {"file": Path(self.teacher_weights[task.teacher]).name}

@@ -5,7 +5,7 @@ import pytest
 from filelock import FileLock
 
 from dcd_utils import data, losses, models, runtime, training
-from dcd_utils.training import api, grid
+from dcd_utils.training import api, grid, transfer
 
 FAST = training.Recipe(epochs=1, batch_size=16, schedule="one_cycle", milestones=(), precision="fp32")
 PAIR = [("resnet14", "resnet8")]
@@ -192,7 +192,7 @@ def test_bad_grids_train_nothing(tiny_sets, tmp_path, monkeypatch):
 def test_the_readme_shows_what_the_committed_logs_say(folder):
     readme = (CHECKOUT / "README.md").read_text()
     block = readme.split(f"<!-- results: {folder.name} -->\n")[1].split("<!-- end -->")[0]
-    assert block == training.report(folder)
+    assert block == (transfer.probe_report(folder) if transfer.holds_probes(folder) else training.report(folder))
 
 
 def test_settings_behind_an_at_reach_the_loss_and_the_log(tiny_sets, tmp_path):
@@ -215,3 +215,23 @@ def test_settings_that_cannot_be_read_are_refused_before_anything_is_trained(tin
     monkeypatch.setattr(api, "fit", lambda *_: pytest.fail("trained"))
     with pytest.raises(ValueError, match="NAME=VALUE|does not exist|cannot be built"):
         training.reproduce(PAIR, [method], [0], *tiny_sets, FAST, tmp_path / "logs", "tiny")
+
+
+def test_a_grid_goes_on_with_the_weights_of_the_teacher_that_it_once_trained(tiny_sets, tmp_path, monkeypatch):
+    training.reproduce(PAIR, ["kd"], [0], *tiny_sets, FAST, tmp_path / "logs", "tiny")
+    before = logs_of(tmp_path / "logs")
+    [run] = (tmp_path / "data" / "runs").glob("resnet14-alone-*")
+    weights = {"resnet14": run.rename(tmp_path / "kept") / "weights.safetensors"}
+    monkeypatch.setenv("DCD_DATA", str(tmp_path / "empty"))  # another machine: no runs
+    training.reproduce(PAIR, ["kd", "dcd"], [0], *tiny_sets, FAST, tmp_path / "logs", "tiny", teacher_weights=weights)
+    after = logs_of(tmp_path / "logs")
+    assert {name: after[name] for name in before} == before and len(after) == 3
+    teachers = {log["config"]["teacher"] for name, log in after.items() if "teacher" not in name}
+    assert len(teachers) == 1
+    other = models.create("resnet14", 3, seed=9)
+    models.save_weights(other, tmp_path / "other.safetensors")
+    with pytest.raises(ValueError, match="log of another config .other teacher"):
+        training.reproduce(
+            PAIR, ["kd"], [0], *tiny_sets, FAST, tmp_path / "logs", "tiny",
+            teacher_weights={"resnet14": tmp_path / "other.safetensors"},
+        )  # fmt: skip

@@ -70,6 +70,17 @@ def data_dir() -> Path:
     return (checkout if (checkout / "pyproject.toml").exists() else Path.cwd()) / "data"
 
 
+def write_whole(path: Path, content: bytes | str) -> None:
+    """Write a file so that it is whole or absent, whenever the process dies; its folder is made."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        partial.write_bytes(content.encode() if isinstance(content, str) else content)
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
 def versions() -> dict[str, str]:
     """Installed versions of the libraries that shape a result; "not installed" where one is missing."""
     found = {"python": platform.python_version()}

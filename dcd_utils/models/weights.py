@@ -10,19 +10,14 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from dcd_utils import runtime
+
 
 def save_weights(model: nn.Module, path: str | os.PathLike) -> None:
     """Write the state dict as safetensors; the file is whole or absent."""
     from safetensors.torch import save
 
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        partial.write_bytes(save({name: tensor.contiguous() for name, tensor in model.state_dict().items()}))
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
+    runtime.write_whole(Path(path), save({name: tensor.contiguous() for name, tensor in model.state_dict().items()}))
 
 
 def load_weights(model: nn.Module, path: str | os.PathLike) -> nn.Module:

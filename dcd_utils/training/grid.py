@@ -320,10 +320,7 @@ class _Grid:
         self._write(path.name, json.dumps(content, indent=1)[:-2] + f',\n "history": [\n  {rows}\n ]\n}}\n')
 
     def _write(self, name: str, text: str) -> None:
-        self.results.mkdir(parents=True, exist_ok=True)
-        partial = self.results / f".{name}.{os.getpid()}.partial"
-        partial.write_text(text)
-        os.replace(partial, self.results / name)
+        runtime.write_whole(self.results / name, text)
 
 
 def _duration(seconds: float) -> str:

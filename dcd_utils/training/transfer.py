@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from dcd_utils import runtime
 from dcd_utils.training.published import published
 from dcd_utils.training.report import method_order
 
@@ -38,10 +39,7 @@ def find_probe(path: Path, config: dict) -> dict | None:
 
 def write_probe(path: Path, log: dict) -> None:
     """Write a log, whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    partial.write_text(json.dumps(log, indent=1) + "\n")
-    os.replace(partial, path)
+    runtime.write_whole(path, json.dumps(log, indent=1) + "\n")
 
 
 def holds_probes(folder: str | os.PathLike) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import NamedTuple
 
 import torch
@@ -55,16 +56,18 @@ def check_images(images: Tensor) -> None:
         )
 
 
-def run_stage(stage: nn.Sequential, x: Tensor, preactivation: bool) -> tuple[Tensor, Tensor]:
-    """A stage's output, and its map: the output itself, or what the last ReLU of the stage reads.
+def run_stages(stages: Iterable[nn.Sequential], x: Tensor, preactivation: bool) -> tuple[Tensor, list[Tensor]]:
+    """The last stage's output, and the maps: the stem's output x, then of each stage its output, or what its last ReLU
+    reads.
 
-    The last block of the stage offers `before_relu(x)`, what its forward pass computes without the ReLU at its end.
+    The last block of a stage offers `before_relu(x)`, what its forward pass computes without the ReLU at its end.
     """
-    if not preactivation:
-        x = stage(x)
-        return x, x
-    *blocks, last = stage
-    for block in blocks:
-        x = block(x)
-    before = last.before_relu(x)
-    return torch.relu(before), before
+    maps = [x]
+    for stage in stages:
+        if preactivation:
+            maps.append(stage[-1].before_relu(stage[:-1](x)))
+            x = torch.relu(maps[-1])
+        else:
+            x = stage(x)
+            maps.append(x)
+    return x, maps

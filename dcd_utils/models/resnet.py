@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from dcd_utils.models.network import Features, Network, check_images, run_stage
+from dcd_utils.models.network import Features, Network, check_images, run_stages
 
 CONFIGS = {f"resnet{depth}": (depth, (16, 16, 32, 64)) for depth in (8, 14, 20, 32, 44, 56, 110)}
 CONFIGS |= {f"resnet{depth}x4": (depth, (32, 64, 128, 256)) for depth in (8, 32)}
@@ -66,10 +66,7 @@ class ResNet(Network):
     def features(self, images: Tensor, preactivation: bool = False) -> Features:
         check_images(images)
         x = self.relu(self.bn1(self.conv1(images)))
-        maps = [x]
-        for stage in (self.layer1, self.layer2, self.layer3):
-            x, stage_map = run_stage(stage, x, preactivation)
-            maps.append(stage_map)
+        x, maps = run_stages((self.layer1, self.layer2, self.layer3), x, preactivation)
         pooled = x.mean((2, 3))
         return Features(maps, pooled, self.fc(pooled))
 

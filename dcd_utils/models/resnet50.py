@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from dcd_utils.models.network import Features, Network, check_images, run_stage
+from dcd_utils.models.network import Features, Network, check_images, run_stages
 
 CONFIGS = {"ResNet50": (3, 4, 6, 3)}
 EXPANSION = 4
@@ -69,10 +69,7 @@ class ResNet50(Network):
     def features(self, images: Tensor, preactivation: bool = False) -> Features:
         check_images(images)
         x = self.relu(self.bn1(self.conv1(images)))
-        maps = [x]
-        for stage in (self.layer1, self.layer2, self.layer3, self.layer4):
-            x, stage_map = run_stage(stage, x, preactivation)
-            maps.append(stage_map)
+        x, maps = run_stages((self.layer1, self.layer2, self.layer3, self.layer4), x, preactivation)
         pooled = x.mean((2, 3))
         return Features(maps, pooled, self.linear(pooled))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from dcd_utils.models.network import Features, Network, check_images, run_stage
+from dcd_utils.models.network import Features, Network, check_images, run_stages
 
 CONFIGS = {"ShuffleV1": ((240, 480, 960), (4, 8, 4), 3)}
 STEM = 24
@@ -82,10 +82,7 @@ class ShuffleV1(Network):
     def features(self, images: Tensor, preactivation: bool = False) -> Features:
         check_images(images)
         x = self.relu(self.bn1(self.conv1(images)))
-        maps = [x]
-        for stage in (self.layer1, self.layer2, self.layer3):
-            x, stage_map = run_stage(stage, x, preactivation)
-            maps.append(stage_map)
+        x, maps = run_stages((self.layer1, self.layer2, self.layer3), x, preactivation)
         pooled = x.mean((2, 3))
         return Features(maps, pooled, self.linear(pooled))
 

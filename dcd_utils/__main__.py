@@ -1,8 +1,9 @@
-"""The course from a shell: python -m dcd_utils {doctor, train, distill, reproduce, transfer, report}."""
+"""The course from a shell: python -m dcd_utils {doctor, train, distill, reproduce, transfer, benchmark, report}."""
 
 from __future__ import annotations
 
 import argparse
+import json
 import multiprocessing
 import os
 import sys
@@ -56,14 +57,28 @@ def _parser() -> argparse.ArgumentParser:
         help="to choose settings: test on N of the training images, train on the rest, leave the test images alone",
     )
 
-    one = commands.add_parser("train", parents=[common], help="train a network on labels alone")
+    speed = argparse.ArgumentParser(add_help=False)
+    speed.add_argument(
+        "--plain",
+        action="store_true",
+        help="nothing that saves time: 32-bit numbers, channels first, a live teacher; for comparison",
+    )
+    stored = argparse.ArgumentParser(add_help=False)
+    stored.add_argument(
+        "--cache",
+        default="auto",
+        help="where the teacher's answers are kept for all runs that ask for the same: auto, off, device, memory or "
+        "file; with :fp16 behind it, in half the room and not exactly",
+    )
+
+    one = commands.add_parser("train", parents=[common, speed], help="train a network on labels alone")
     one.add_argument("--network", help=f"instead of the profile's teacher: {', '.join(models.names())}")
     one.add_argument("--seed", type=int, default=0)
     one.add_argument("--run-dir", help="the run's folder; default: data/runs/<name>-<hash of config>")
     one.set_defaults(command=_train)
 
     two = commands.add_parser(
-        "distill", parents=[common], help="distil a teacher (trained first, if need be) into a student"
+        "distill", parents=[common, speed, stored], help="distil a teacher (trained first, if need be) into a student"
     )
     two.add_argument("--teacher")
     two.add_argument("--student")
@@ -72,7 +87,9 @@ def _parser() -> argparse.ArgumentParser:
     two.add_argument("--run-dir", help="the student's folder")
     two.set_defaults(command=_distill)
 
-    grid = commands.add_parser("reproduce", parents=[common], help="pairs x methods x seeds, one log a run; resumable")
+    grid = commands.add_parser(
+        "reproduce", parents=[common, speed, stored], help="pairs x methods x seeds, one log a run; resumable"
+    )
     grid.add_argument("--pairs", nargs="+", metavar="TEACHER:STUDENT", help="for instance resnet56:resnet20")
     grid.add_argument(
         "--methods",
@@ -120,6 +137,20 @@ def _parser() -> argparse.ArgumentParser:
     )
     probes.set_defaults(command=_transfer)
 
+    clock = commands.add_parser(
+        "benchmark", help="time a pair: the plain way, ours with a live and a cached teacher, the student alone"
+    )
+    clock.add_argument("--teacher", default="resnet56", help="default: resnet56")
+    clock.add_argument("--student", default="resnet20", help="default: resnet20")
+    clock.add_argument("--batch-size", type=int, default=64)
+    clock.add_argument("--batch-sizes", type=int, nargs="+", default=[], metavar="B", help="others, timed besides")
+    clock.add_argument("--steps", type=int, default=30, help="in each measurement; default: 30")
+    clock.add_argument("--rounds", type=int, default=3, help="measurements of each way; the median counts; default: 3")
+    clock.add_argument("--precision", choices=("auto", "fp32", "bf16"), default="auto", help="of all but the plain way")
+    clock.add_argument("--json", metavar="PATH", help="keep the figures")
+    clock.add_argument("--plot", metavar="PNG", help="draw them")
+    clock.set_defaults(command=_benchmark)
+
     table = commands.add_parser("report", help="logs as a table")
     table.add_argument("results", help="folder of the logs")
     table.add_argument("--published", action="store_true", help="beside the published figures, in the paper's layout")
@@ -153,7 +184,7 @@ def _train(options) -> None:
     profile, train, test = _prepare(options, teacher=options.network)
     network = models.create(profile.teacher, train.num_classes, seed=options.seed)
     recipe = training.recipe_for(profile.teacher_recipe, profile.teacher)
-    run = training.train(network, train, test, recipe, options.seed, options.run_dir)
+    run = training.train(network, train, test, recipe, options.seed, options.run_dir, options.plain)
     print(f"kept in {run.run_dir}")
 
 
@@ -162,10 +193,13 @@ def _distill(options) -> None:
     losses.parse(options.method)
     network = models.create(profile.teacher, train.num_classes, seed=profile.teacher_seed)
     recipe = training.recipe_for(profile.teacher_recipe, profile.teacher)
-    teacher = training.train(network, train, test, recipe, profile.teacher_seed)
+    teacher = training.train(network, train, test, recipe, profile.teacher_seed, plain=options.plain)
     student = models.create(profile.student, train.num_classes, seed=options.seed)
     recipe = training.recipe_for(profile.recipe, profile.student)
-    run = training.distill(student, teacher.model, train, test, options.method, recipe, options.seed, options.run_dir)
+    speed = {"cache": options.cache, "plain": options.plain}
+    run = training.distill(
+        student, teacher.model, train, test, options.method, recipe, options.seed, options.run_dir, **speed
+    )
     print(f"kept in {run.run_dir}")
 
 
@@ -230,7 +264,25 @@ def _train_grid(options) -> Path:
         profile.teacher_recipe,
         profile.teacher_seed if options.teacher_seed is None else options.teacher_seed,
         weights,
+        options.cache,
+        options.plain,
     )
+
+
+def _benchmark(options) -> None:
+    from dcd_utils.training import benchmark
+
+    keys = ("teacher", "student", "batch_size", "steps", "rounds", "precision")
+    result = benchmark.benchmark(
+        **{key: getattr(options, key) for key in keys}, batch_sizes=tuple(options.batch_sizes)
+    )
+    print(benchmark.table(result))
+    if options.json:
+        runtime.write_whole(Path(options.json), json.dumps(result, indent=1) + "\n")
+    if options.plot:
+        from dcd_utils import plots
+
+        plots.speed([result]).savefig(options.plot, dpi=110, bbox_inches="tight")
 
 
 def _transfer(options) -> None:

@@ -22,6 +22,7 @@ class ImageSet:
         superclasses: for each class the index of its superclass, or None.
         superclass_names: a name for each superclass, or None.
         mean, std: per channel, of pixel values in [0, 1], used by `normalize`.
+        channels_last: how batches lie in memory; the numbers are the same.
     """
 
     images: Tensor
@@ -31,6 +32,7 @@ class ImageSet:
     std: tuple[float, float, float]
     superclasses: tuple[int, ...] | None = None
     superclass_names: tuple[str, ...] | None = None
+    channels_last: bool = True
     _memo: dict = field(default_factory=dict, repr=False, compare=False)
 
     def __post_init__(self):
@@ -99,9 +101,10 @@ class ImageSet:
         return self._memo["digest"]
 
     def normalize(self, images: Tensor) -> Tensor:
-        """uint8 [B, 3, H, W] -> float32 (pixel / 255 - mean) / std, channels-last in memory."""
+        """uint8 [B, 3, H, W] -> float32 (pixel / 255 - mean) / std."""
         mean, std = (torch.tensor(values, device=images.device).view(3, 1, 1) for values in (self.mean, self.std))
-        floats = images.to(torch.float32, memory_format=torch.channels_last)
+        layout = torch.channels_last if self.channels_last else torch.contiguous_format
+        floats = images.to(torch.float32, memory_format=layout)
         return floats.mul_(1 / (255 * std)).sub_(mean / std)
 
     def batch(self, indices: Tensor, views: Tensor | None = None) -> Tensor:

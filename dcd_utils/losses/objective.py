@@ -33,6 +33,11 @@ class Objective(nn.Module):
         self.needs = {name: entry[3] if len(entry) > 3 else () for name, entry in losses.items()}
         self.losses = nn.ModuleDict({name: entry[2] for name, entry in losses.items()})
 
+    @property
+    def reads_maps(self) -> bool:
+        """Whether any loss in use compares maps."""
+        return any(reads == "maps" and self.weights[name] for name, reads in self.reads.items())
+
     def forward(
         self, student: Any, teacher: Any, labels: Tensor, indices: Tensor | None = None
     ) -> tuple[Tensor, dict[str, Tensor]]:

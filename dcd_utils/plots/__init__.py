@@ -19,6 +19,7 @@ from dcd_utils.plots.matrices import (
 )
 from dcd_utils.plots.methods import attention_rows, heatmap, method_map, ranges
 from dcd_utils.plots.overview import dcd_overview
+from dcd_utils.plots.speed import cost, speed
 from dcd_utils.plots.transfer import few_shot, probe_accuracy, source_and_target
 
 __all__ = [
@@ -27,6 +28,7 @@ __all__ = [
     "batch_similarity",
     "class_correlation",
     "confusion",
+    "cost",
     "correlation_difference",
     "dcd_overview",
     "embedding",
@@ -43,5 +45,6 @@ __all__ = [
     "ranges",
     "soft_predictions",
     "source_and_target",
+    "speed",
     "training_curves",
 ]

@@ -2,9 +2,10 @@
 
 from dcd_utils.training.api import distill, train
 from dcd_utils.training.batches import batches
+from dcd_utils.training.cache import CacheDoesNotFit, CachedTeacher
 from dcd_utils.training.course import course_runs
 from dcd_utils.training.grid import reproduce
-from dcd_utils.training.loop import FrozenTeacher, NonFiniteLoss, evaluate, fit, train_epoch
+from dcd_utils.training.loop import FrozenTeacher, NonFiniteLoss, evaluate, fit, no_teacher, train_epoch
 from dcd_utils.training.profiles import Profile, profile
 from dcd_utils.training.published import published
 from dcd_utils.training.recipe import PAPER, QUICK, QUICK_TEACHER, Recipe, recipe_for
@@ -15,6 +16,8 @@ __all__ = [
     "PAPER",
     "QUICK",
     "QUICK_TEACHER",
+    "CacheDoesNotFit",
+    "CachedTeacher",
     "FrozenTeacher",
     "NonFiniteLoss",
     "Profile",
@@ -27,6 +30,7 @@ __all__ = [
     "evaluate",
     "fit",
     "method_order",
+    "no_teacher",
     "profile",
     "published",
     "read_results",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import torch
 from torch import nn
@@ -11,6 +11,7 @@ from tqdm.auto import tqdm
 
 from dcd_utils import losses, models, runtime
 from dcd_utils.data import ImageSet
+from dcd_utils.training.cache import CacheDoesNotFit, CachedTeacher, parse
 from dcd_utils.training.loop import FrozenTeacher, Preactivated, fit, no_teacher, resolve_precision
 from dcd_utils.training.recipe import QUICK, Recipe
 from dcd_utils.training.runs import FORMAT, Run, RunFolder
@@ -23,6 +24,7 @@ def train(
     recipe: Recipe = QUICK,
     seed: int = 0,
     run_dir: str | os.PathLike | None = None,
+    plain: bool = False,
 ) -> Run:
     """Train `model` on labels alone, or load the run that did exactly this.
 
@@ -34,12 +36,15 @@ def train(
         seed: decides batches and views; a student distilled with the same seed sees the same ones.
         run_dir: the run's folder; None: `data/runs/<name>-<hash of config>`. An unfinished run in it is taken up
             where it stopped.
+        plain: no trick that saves time: 32-bit numbers, channels first in memory, one weight after the other in the
+            optimiser, and (in `distill`) a teacher that answers live. For comparison; it is another run.
 
     Raises:
         ValueError: the outputs do not match the classes, train and test disagree, or the folder holds another run.
         NonFiniteLoss: a loss term stopped being finite; earlier checkpoints stay as they were.
     """
-    return _run("train", model, None, losses.Objective(), train, test, recipe, seed, run_dir, {"method": "alone"})
+    details = {"method": "alone"}
+    return _run("train", model, None, losses.Objective(), train, test, recipe, seed, run_dir, details, plain)
 
 
 def distill(
@@ -53,6 +58,8 @@ def distill(
     run_dir: str | os.PathLike | None = None,
     weights: dict[str, float] | None = None,
     options: dict | None = None,
+    cache: str = "auto",
+    plain: bool = False,
 ) -> Run:
     """Train `student` on labels and a frozen `teacher`, or load the run that did exactly this.
 
@@ -60,13 +67,18 @@ def distill(
         method: one of `losses.names()`, or one of them followed by "+kd".
         weights: replaces weights of the objective, for instance {"dcd": 2.0}.
         options: settings of the method's loss, for instance {"alpha": 0.0}.
+        cache: where the teacher's answers are kept for all runs that ask for the same: "auto", "off", "device",
+            "memory" or "file" (see `training.CachedTeacher`). The training is the same with and without, unless
+            ":fp16" stands behind it. A method that reads maps always has a live teacher.
         Others as in `train`.
 
     Raises:
-        ValueError: as in `train`; an unknown method; teacher and student know different classes.
+        ValueError: as in `train`; an unknown method; teacher and student know different classes; a table of answers
+            that does not fit where it was asked for.
         NonFiniteLoss: a loss term stopped being finite; earlier checkpoints stay as they were.
     """
     losses.parse(method)
+    _, storage = parse(cache)
     student, teacher = student.to(train.device), teacher.to(train.device)
     outputs = [_probe(student, train, "student"), _probe(teacher, train, "teacher")]
     known = getattr(teacher, "classes", None)
@@ -87,10 +99,14 @@ def distill(
         "options": options,
         "teacher": runtime.digest(teacher.state_dict()),
     }
-    return _run("distill", student, teacher, objective, train, test, recipe, seed, run_dir, details)
+    if storage and not plain and not objective.reads_maps:
+        details["stored_answers"] = storage
+    return _run("distill", student, teacher, objective, train, test, recipe, seed, run_dir, details, plain, cache)
 
 
-def _run(kind, model, teacher, objective, train, test, recipe, seed, run_dir, details) -> Run:
+def _run(
+    kind, model, teacher, objective, train, test, recipe, seed, run_dir, details, plain=False, cache="off"
+) -> Run:
     device = train.device
     if test.device != device or test.classes != train.classes:
         raise ValueError(
@@ -102,7 +118,7 @@ def _run(kind, model, teacher, objective, train, test, recipe, seed, run_dir, de
         raise ValueError(f"{len(train)} training images were given: pass at least 2")
     model, objective = model.to(device), objective.to(device)
     _probe(model, train, "network")
-    recipe = recipe.but(precision=resolve_precision(recipe.precision, device))
+    recipe = recipe.but(precision="fp32" if plain else resolve_precision(recipe.precision, device))
     name = getattr(model, "name", type(model).__name__)
     config = {
         "format": FORMAT,
@@ -114,6 +130,7 @@ def _run(kind, model, teacher, objective, train, test, recipe, seed, run_dir, de
         "recipe": asdict(recipe),
         "seed": seed,
         **details,
+        **({"plain": True} if plain else {}),
     }
     label = f"{name}-{details['method']}-seed{seed}"
     folder = RunFolder(run_dir, config, label)
@@ -129,13 +146,14 @@ def _run(kind, model, teacher, objective, train, test, recipe, seed, run_dir, de
         _settle(run)
         print(f"{label}: {run.accuracy:.2f} % (loaded, trained before with exactly this config)")
         return run
-    folder.begin()
     if device.type in ("cuda", "cpu"):
-        # convolutions run faster on this layout; weights and results are the same numbers
-        model.to(memory_format=torch.channels_last)
-        if teacher is not None:
-            teacher.to(memory_format=torch.channels_last)
-    guide = no_teacher if teacher is None else FrozenTeacher(teacher)
+        # convolutions run faster on this layout
+        layout = torch.contiguous_format if plain else torch.channels_last
+        train, test = (replace(images, channels_last=not plain) for images in (train, test))
+        for network in (model, teacher) if teacher is not None else (model,):
+            network.to(memory_format=layout)
+    guide, how = _guide(teacher, objective, train, recipe, "off" if plain else cache, details)
+    folder.begin()
     state = _first_stage(label, model, teacher, objective, train, recipe, seed, state, folder)
     done = len(state["history"]) if state else 0
     with tqdm(total=recipe.epochs, initial=done, desc=label, unit="epoch", leave=False) as bar:
@@ -145,11 +163,27 @@ def _run(kind, model, teacher, objective, train, test, recipe, seed, run_dir, de
             bar.set_postfix_str(f"{state['history'][-1]['test_accuracy']:.1f} %")
             bar.update()
 
-        run.rows = fit(model, guide, objective, train, test, recipe, seed, state, on_epoch)
+        run.rows = fit(model, guide, objective, train, test, recipe, seed, state, on_epoch, plain)
     folder.finish(model, run.rows)
     _settle(run)
-    print(f"{label}: {run.accuracy:.2f} % after {recipe.epochs} epochs, {run.seconds:.0f} s")
+    print(f"{label}: {run.accuracy:.2f} % after {recipe.epochs} epochs, {run.seconds:.0f} s{how}")
     return run
+
+
+def _guide(teacher, objective, train, recipe, cache, details):
+    """(what the loop asks, a remark for the line that reports the run)."""
+    if teacher is None:
+        return no_teacher, ""
+    if objective.reads_maps or cache == "off":
+        return FrozenTeacher(teacher, recipe.batch_size), ", live teacher"
+    try:
+        guide = CachedTeacher(teacher, train, recipe.precision, recipe.batch_size, cache, details["teacher"])
+    except (CacheDoesNotFit, OSError) as error:
+        if parse(cache)[0] != "auto":
+            raise
+        # nobody asked for a table, so nobody is stopped for the want of one
+        return FrozenTeacher(teacher, recipe.batch_size), f", live teacher ({error})"
+    return guide, f", cached teacher ({guide})"
 
 
 def _first_stage(label, model, teacher, objective, train, recipe, seed, state, folder) -> dict | None:
@@ -175,7 +209,7 @@ def _first_stage(label, model, teacher, objective, train, recipe, seed, state, f
         if state is not None:
             objective.load_state_dict(state["objective"])
             state = {**state, "objective": first.state_dict()}
-        guide = FrozenTeacher(wrap(teacher))
+        guide = FrozenTeacher(wrap(teacher), recipe.batch_size)
         fit(wrap(model), guide, first.to(train.device), train, None, recipe, f"{seed}/first", state, on_epoch)
     return None
 

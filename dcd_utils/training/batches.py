@@ -19,12 +19,16 @@ def batches(
     The last batch holds what is left; a rest of one image is left out, since one image has nothing to be
     contrasted with.
     """
-    order = torch.randperm(size, generator=runtime.generator("order", seed, epoch))
-    drawn = torch.randint(views.NUM_VIEWS, (size,), generator=runtime.generator("views", seed, epoch))
-    order, drawn = order.to(device), drawn.to(device)
+    order, drawn = (whole.to(device) for whole in draw(size, seed, epoch))
     for indices, picked in zip(order.split(batch_size), drawn.split(batch_size), strict=True):
         if len(indices) > 1:
             yield indices, picked
+
+
+def draw(size: int, seed: int | str, epoch: int) -> tuple[Tensor, Tensor]:
+    """The order of the images in an epoch, and the view of each: both int64 [size], on the CPU."""
+    order = torch.randperm(size, generator=runtime.generator("order", seed, epoch))
+    return order, torch.randint(views.NUM_VIEWS, (size,), generator=runtime.generator("views", seed, epoch))
 
 
 def steps_per_epoch(size: int, batch_size: int) -> int:

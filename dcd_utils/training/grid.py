@@ -34,6 +34,8 @@ def reproduce(
     teacher_recipe: Recipe | None = None,
     teacher_seed: int = 0,
     teacher_weights: dict[str, str | os.PathLike] | None = None,
+    cache: str = "auto",
+    plain: bool = False,
 ) -> Path:
     """Train every (pair, method, seed) that has no log yet, and write one JSON log for each.
 
@@ -54,13 +56,14 @@ def reproduce(
         teacher_recipe: None: `recipe`, which then holds for teachers and students alike.
         teacher_seed: of the one teacher of a pair, which serves all its students.
         teacher_weights: a file or run folder for each teacher that is to be loaded instead of trained.
+        cache, plain: as in `distill`.
 
     Raises:
         ValueError: an unknown network or method, weights that do not fit, or a results folder with a log of another
             config; nothing is then trained, unless only the teacher's weights tell the difference.
         RuntimeError: some students' losses stopped being finite; all others are trained.
     """
-    grid = _Grid(train_set, test_set, dataset, Path(results), teacher_weights or {})
+    grid = _Grid(train_set, test_set, dataset, Path(results), teacher_weights or {}, cache, plain)
     pairs = list(dict.fromkeys(tuple(pair) for pair in pairs))
     for name in {name for pair in pairs for name in pair} - set(models.names()):
         models.create(name, 2)  # raises with the list of names
@@ -73,7 +76,7 @@ def reproduce(
         for method, seed in wanted:
             network, base = (teacher, teacher_recipe or recipe) if method == "teacher" else (student, recipe)
             own = recipe_for(base, network)
-            own = own.but(precision=resolve_precision(own.precision, train_set.device))
+            own = own.but(precision="fp32" if plain else resolve_precision(own.precision, train_set.device))
             tasks.append(_Task(teacher, student, method, seed, own))
     grid.run(tasks)
     return grid.results
@@ -139,9 +142,9 @@ class _Task:
 class _Grid:
     """Works through tasks; holds what they share."""
 
-    def __init__(self, train_set, test_set, dataset, results, teacher_weights):
+    def __init__(self, train_set, test_set, dataset, results, teacher_weights, cache, plain):
         self.train_set, self.test_set, self.dataset, self.results = train_set, test_set, dataset, results
-        self.teacher_weights = teacher_weights
+        self.teacher_weights, self.cache, self.plain = teacher_weights, cache, plain
         self.teachers: dict[str, nn.Module] = {}
         self.digests: dict[str, str] = {}
 
@@ -202,6 +205,7 @@ class _Grid:
             return weights | known
         method, options, _ = settings_of("alone" if task.method == "teacher" else task.method)
         known |= {"seed": task.seed, "method": method, "recipe": json.loads(json.dumps(asdict(task.recipe)))}
+        known["plain"] = self.plain or None  # an entry that only plain runs have
         if options:
             known["options"] = options
         if task.method not in ("teacher", "alone") and task.teacher in self.digests:
@@ -287,11 +291,12 @@ class _Grid:
             return
         network = models.create(task.network, self.train_set.num_classes, seed=task.seed)
         if task.method in ("teacher", "alone"):
-            run = train(network, *sets, task.recipe, task.seed)
+            run = train(network, *sets, task.recipe, task.seed, plain=self.plain)
         else:
             method, options, weights = settings_of(task.method)
             teacher = self.teachers[task.teacher]
-            run = distill(network, teacher, *sets, method, task.recipe, task.seed, weights=weights, options=options)
+            settings = {"weights": weights, "options": options, "cache": self.cache, "plain": self.plain}
+            run = distill(network, teacher, *sets, method, task.recipe, task.seed, **settings)
         self._write_log(task, run.config, json.loads((run.run_dir / "result.json").read_text()))
         if task.method == "teacher":
             self._keep(task.teacher, run.model)

@@ -7,13 +7,14 @@ from collections.abc import Callable
 from contextlib import nullcontext
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dcd_utils import runtime
 from dcd_utils.data import ImageSet
 from dcd_utils.losses import Objective
 from dcd_utils.models import Features
-from dcd_utils.training.batches import batches, steps_per_epoch
+from dcd_utils.training.batches import batches, draw, steps_per_epoch
 from dcd_utils.training.recipe import Recipe
 
 
@@ -34,14 +35,30 @@ def resolve_precision(precision: str, device: torch.device) -> str:
 
 
 class FrozenTeacher:
-    """A network in eval mode that answers without gradients."""
+    """A network in eval mode that answers without gradients.
 
-    def __init__(self, network: nn.Module):
+    Args:
+        network: the teacher.
+        batch_size: a shorter batch is filled up to it, since the last bits of an answer depend on the size of the
+            batch that it was computed in. None: as it comes.
+    """
+
+    def __init__(self, network: nn.Module, batch_size: int | None = None):
         self.network = network.eval().requires_grad_(False)
+        self.batch_size = batch_size
+
+    def prepare(self, indices: Tensor, views: Tensor) -> None:
+        """Told before an epoch which images it will be asked about, and in which views: both [N]."""
 
     @torch.no_grad()
-    def __call__(self, images: Tensor) -> Features:
-        return self.network.features(images)
+    def __call__(self, images: Tensor, indices: Tensor | None = None) -> Features:
+        """The answers to images [B, 3, H, W], which are those at `indices` [B] of the training images."""
+        count, missing = len(images), (self.batch_size or 0) - len(images)
+        if missing <= 0:
+            return self.network.features(images)
+        # this keeps the layout in memory, which decides the last bits as well
+        maps, pooled, logits = self.network.features(F.pad(images, (0, 0, 0, 0, 0, 0, 0, missing)))
+        return Features([each[:count] for each in maps], pooled[:count], logits[:count])
 
 
 class Preactivated(nn.Module):
@@ -55,11 +72,13 @@ class Preactivated(nn.Module):
         return self.network.features(images, preactivation=True)
 
 
-def no_teacher(images: Tensor) -> None:
+def no_teacher(images: Tensor, indices: Tensor | None = None) -> None:
     """Stands where a teacher would, when a network learns from labels alone."""
 
 
-def make_optimizer(model: nn.Module, objective: Objective, recipe: Recipe, device: torch.device) -> torch.optim.SGD:
+def make_optimizer(
+    model: nn.Module, objective: Objective, recipe: Recipe, device: torch.device, plain: bool = False
+) -> torch.optim.SGD:
     """SGD over the network and whatever the losses learn (DCD: both linear maps, the scale and the bias)."""
     return torch.optim.SGD(
         [*model.parameters(), *objective.parameters()],
@@ -67,13 +86,14 @@ def make_optimizer(model: nn.Module, objective: Objective, recipe: Recipe, devic
         momentum=recipe.momentum,
         weight_decay=recipe.weight_decay,
         nesterov=recipe.nesterov,
-        fused=True if device.type in ("cuda", "cpu") else None,
+        # one kernel for all weights; the update is the same but for its last bits
+        fused=True if device.type in ("cuda", "cpu") and not plain else None,
     )
 
 
 def train_epoch(
     model: nn.Module,
-    teacher: Callable[[Tensor], Features | None],
+    teacher: Callable[[Tensor, Tensor], Features | None],
     objective: Objective,
     optimizer: torch.optim.Optimizer,
     train: ImageSet,
@@ -92,7 +112,7 @@ def train_epoch(
         optimizer.param_groups[0]["lr"] = recipe.learning_rate_at(epoch * steps + step, steps)
         images, labels = train.batch(indices, views), train.labels[indices]
         with autocast(train.device, recipe.precision):
-            target = teacher(images)
+            target = teacher(images, indices)
             output = model.features(images)
         loss, terms = objective(output, target, labels, indices)
 
@@ -166,7 +186,7 @@ def evaluate(
 
 def fit(
     model: nn.Module,
-    teacher: Callable[[Tensor], Features | None],
+    teacher: Callable[[Tensor, Tensor], Features | None],
     objective: Objective,
     train: ImageSet,
     test: ImageSet | None,
@@ -174,6 +194,7 @@ def fit(
     seed: int | str,
     state: dict | None = None,
     on_epoch: Callable[[dict], None] = lambda state: None,
+    plain: bool = False,
 ) -> list[dict]:
     """Train for the recipe's epochs and return one row of metrics an epoch.
 
@@ -182,8 +203,9 @@ def fit(
         state: what an earlier `on_epoch` received, to go on from there; the result is that of an unbroken run.
         on_epoch: called after every epoch with all that is needed to go on: epoch, model, objective, optimizer,
             history.
+        plain: whether the optimiser goes through the weights one by one.
     """
-    optimizer = make_optimizer(model, objective, recipe, train.device)
+    optimizer = make_optimizer(model, objective, recipe, train.device, plain)
     history: list[dict] = []
     if state is not None:
         model.load_state_dict(state["model"])
@@ -192,6 +214,8 @@ def fit(
         history = list(state["history"])
     for epoch in range(len(history), recipe.epochs):
         start = time.perf_counter()
+        if isinstance(teacher, FrozenTeacher):
+            teacher.prepare(*draw(len(train), seed, epoch))
         row = {"epoch": epoch + 1, **train_epoch(model, teacher, objective, optimizer, train, recipe, seed, epoch)}
         seconds = time.perf_counter() - start
         if test is not None:

@@ -24,7 +24,7 @@ def teacher(images):
     """A network that was trained a little, so that its batch statistics differ from those of any batch."""
     network = models.create("resnet8", 20, seed=1)
     sgd = torch.optim.SGD(network.parameters(), lr=0.1)
-    training.train_epoch(network, lambda images: None, losses.Objective(), sgd, images[0], RECIPE, seed=1, epoch=0)
+    training.train_epoch(network, training.no_teacher, losses.Objective(), sgd, images[0], RECIPE, seed=1, epoch=0)
     return network
 
 
@@ -54,7 +54,7 @@ def test_the_training_loop_of_01(images):
     )
     for epoch in range(RECIPE.epochs):
         loss, accuracy = epoch_of_01(mine, my_sgd, train, RECIPE, 0, epoch)
-        row = training.train_epoch(theirs, lambda images: None, objective, their_sgd, train, RECIPE, 0, epoch)
+        row = training.train_epoch(theirs, training.no_teacher, objective, their_sgd, train, RECIPE, 0, epoch)
         assert loss == pytest.approx(row["train_loss"], rel=1e-5)
         assert accuracy == pytest.approx(row["train_accuracy"], rel=1e-5)
     assert_equal(mine, theirs)

@@ -1,0 +1,78 @@
+"""How fast training is, and how its cost grows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from dcd_utils.plots.style import GREY, HUES, canvas, label, themed
+
+WAYS = {
+    "plain": ("plain way", GREY),
+    "live": ("ours, live teacher", HUES[1]),
+    "cached": ("ours, cached teacher", HUES[2]),
+    "student_alone": ("student alone", HUES[0]),
+}
+
+
+@themed
+def speed(results: Sequence[Mapping], title: str = "A stored teacher costs almost nothing", ax=None) -> Figure:
+    """Images per second of each way to train, a group of bars for each pair; beside a bar, how often the plain way.
+
+    Args:
+        results: what `training.benchmark` returned, one a pair.
+
+    Raises:
+        ValueError: no result.
+    """
+    if not results:
+        raise ValueError("no result was given: pass what training.benchmark returned, one a pair")
+    figure, (ax,) = canvas(ax, (7.0, 0.8 + 1.15 * len(results)))
+    width = 0.2
+    for i, result in enumerate(results):
+        rates = result["images_per_second"]
+        for k, (way, (name, colour)) in enumerate(WAYS.items()):
+            y = i + (k - 1.5) * width
+            ax.barh(y, rates[way], width * 0.92, color=colour, label=name if not i else None)
+            times = f" ({rates[way] / rates['plain']:.1f} x)" if way in ("live", "cached") else ""
+            ax.annotate(f"{rates[way]:,.0f}{times}", (rates[way], y), (4, 0), textcoords="offset points", va="center",
+                        fontsize=8)  # fmt: skip
+    ax.set_yticks(range(len(results)), [f"{result['teacher']}\nto {result['student']}" for result in results])
+    ax.invert_yaxis()
+    ax.margins(x=0.16)
+    label(ax, title, f"images per second, batch {results[0]['batch_size']}", "")
+    ax.legend(loc="upper left", bbox_to_anchor=(0, -0.22), ncols=4, fontsize=8, columnspacing=1.2, handlelength=1.2)
+    return figure
+
+
+@themed
+def cost(panels: Mapping[str, Mapping], title: str, unit: str = "hours", ax=None) -> Figure:
+    """How the cost of an experiment grows with each of its dimensions, the others held.
+
+    Args:
+        panels: label of the horizontal axis -> {way: (x, y)}, ways among `WAYS`; another entry "at" marks the x that
+            the other panels hold, and "label" replaces the vertical axis's.
+        title: of the whole figure.
+        unit: of the vertical axes.
+
+    Raises:
+        ValueError: no panel.
+    """
+    if not panels:
+        raise ValueError("no panel was given: pass at least one dimension that grows")
+    figure, axes = canvas(ax, (2.6 * len(panels), 3.1), columns=len(panels))
+    for axis, (name, panel) in zip(axes, panels.items(), strict=True):
+        for way, (text, colour) in WAYS.items():
+            if way in panel:
+                x, y = map(np.asarray, panel[way])
+                axis.plot(x, y, color=colour, label=text, marker="o" if len(x) < 8 else None, markersize=4)
+        if "at" in panel:
+            axis.axvline(panel["at"], color=GREY, linewidth=0.8, linestyle=(0, (4, 3)))
+        axis.set_ylim(bottom=0)
+        label(axis, None, name, panel.get("label", unit))
+    figure.suptitle(title, x=0.01, ha="left")
+    handles = {text: line for axis in axes for line, text in zip(*axis.get_legend_handles_labels(), strict=True)}
+    figure.legend(handles.values(), handles, loc="outside lower left", ncols=4, fontsize=8)
+    return figure

@@ -1,0 +1,178 @@
+"""The teacher's answers by (image, view): the same training, whatever happens to the table."""
+
+import errno
+
+import pytest
+import torch
+
+from dcd_utils import models, runtime, training
+from dcd_utils.data import views
+from dcd_utils.training import cache
+from dcd_utils.training.batches import batches, draw
+
+FAST = training.Recipe(
+    epochs=2, batch_size=16, learning_rate=0.05, schedule="one_cycle", milestones=(), precision="fp32"
+)
+PLACES = ("memory", "file")
+
+
+@pytest.fixture(autouse=True)
+def no_table_in_memory():
+    cache._TABLES.clear()
+
+
+@pytest.fixture
+def teacher():
+    """A network whose batch statistics differ from those of any batch."""
+    network = models.create("resnet14", 3, seed=0)
+    network(torch.randn(64, 3, 16, 16, generator=torch.Generator().manual_seed(0)))
+    return network.eval().to(memory_format=torch.channels_last)
+
+
+def student():
+    return models.create("resnet8", 3, seed=0)
+
+
+def weights(run):
+    parts = [*run.model.state_dict().values(), *run.objective.state_dict().values()]
+    return torch.cat([part.reshape(-1).double() for part in parts])
+
+
+def count_calls(network, monkeypatch):
+    """A list that grows by the batch size whenever the network answers."""
+    calls, original = [], network.features
+    monkeypatch.setattr(network, "features", lambda images, *rest: calls.append(len(images)) or original(images, *rest))
+    return calls
+
+
+def table_file():
+    [path] = (runtime.data_dir() / "cache").glob("teacher-*.table")
+    return path
+
+
+@pytest.mark.parametrize("place", PLACES)
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_a_cached_teacher_trains_the_same_student_bit_for_bit(tiny_sets, teacher, tmp_path, place, precision):
+    recipe = FAST.but(precision=precision)  # 40 images in batches of 16: the last one is ragged
+
+    def trained(where, name):
+        run_dir = tmp_path / name
+        return weights(training.distill(student(), teacher, *tiny_sets, "dcd+kd", recipe, 0, run_dir, cache=where))
+
+    expected = trained("off", "live")
+    assert torch.equal(trained(place, "filling"), expected)
+    assert torch.equal(trained(place, "reading"), expected)
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_what_one_method_asked_the_others_read(tiny_sets, teacher, place, monkeypatch):
+    calls = count_calls(teacher, monkeypatch)
+    training.distill(student(), teacher, *tiny_sets, "kd", FAST, cache=place)
+    assert calls.count(16) == 1 + 3 + 3, "one to learn shapes, and two epochs of 40 images in batches of 16"
+    calls.clear()
+    training.distill(student(), teacher, *tiny_sets, "dcd", FAST, cache=place)
+    assert calls.count(16) == 1, "all answers were there"
+    training.distill(student(), teacher, *tiny_sets, "dcd", FAST, seed=1, cache=place)
+    assert calls.count(16) > 2, "another seed asks for other views"
+
+
+def test_the_answers_are_those_of_the_network(tiny_sets, teacher):
+    train, _ = tiny_sets
+    cached = training.CachedTeacher(teacher, train, "fp32", 16, "memory")
+    cached.fill()
+    assert cached.table.holds(torch.arange(40 * views.NUM_VIEWS)).all()
+    cached.prepare(*draw(40, 3, 0))
+    live = training.FrozenTeacher(teacher, 16)
+    for indices, drawn in batches(40, 16, 3, 0):
+        ours, theirs = (each(train.batch(indices, drawn), indices) for each in (cached, live))
+        assert torch.equal(ours.pooled, theirs.pooled) and torch.equal(ours.logits, theirs.logits)
+    assert "MB in memory" in str(cached) and cached.storage_error == 0
+
+
+def test_a_teacher_of_other_weights_data_or_precision_has_its_own_table(tiny_sets, teacher):
+    def path(network=teacher, train=tiny_sets[0], precision="fp32", batch_size=16, place="file"):
+        return training.CachedTeacher(network, train, precision, batch_size, place).table.path
+
+    first = path()
+    assert path() == first
+    other = models.create("resnet14", 3, seed=1).eval()
+    others = [path(other), path(train=tiny_sets[1]), path(precision="bf16"), path(batch_size=8)]
+    others += [path(place="file:fp16")]
+    assert len({first, *others}) == 6
+
+
+def test_rows_that_a_crash_left_half_written_are_computed_again(tiny_sets, teacher):
+    every = torch.arange(40), torch.full((40,), views.IDENTITY)
+    first = training.CachedTeacher(teacher, tiny_sets[0], "fp32", 16, "file")
+    first.prepare(*every)
+    expected = first._answers.clone()
+    rows = every[0] * views.NUM_VIEWS + views.IDENTITY
+    first.table.values[rows[3], 5] += 1  # a bit that fell over
+    first.table.values[rows[4]] = 0  # a page that never reached the disk
+    first.table.values[rows[[5, 6]]] = first.table.values[rows[[6, 5]]]
+    first.table.sums[rows[7]] = 0
+    again = training.CachedTeacher(teacher, tiny_sets[0], "fp32", 16, "file")
+    assert (~again.table.holds(rows)).nonzero()[:, 0].tolist() == [3, 4, 5, 6, 7]
+    again.prepare(*every)
+    assert torch.equal(again._answers, expected)
+
+
+def test_a_file_that_was_tampered_with_is_named(tiny_sets, teacher):
+    training.CachedTeacher(teacher, tiny_sets[0], "fp32", 16, "file")
+    content = table_file().read_bytes()
+    for wrong in (content[:-8], content.replace(b'"fp32"', b'"fp99"', 1), b""):
+        table_file().write_bytes(wrong)
+        with pytest.raises(ValueError, match="delete it"):
+            training.CachedTeacher(teacher, tiny_sets[0], "fp32", 16, "file")
+
+
+def test_a_full_disk_leaves_the_teacher_live_and_nothing_behind(tiny_sets, teacher, monkeypatch, capsys):
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(cache, "_reserve", full)
+    training.distill(student(), teacher, *tiny_sets, "kd", FAST)
+    assert "live teacher ([Errno 28] No space left on device)" in capsys.readouterr().out
+    assert not [*(runtime.data_dir() / "cache").glob("*.table"), *(runtime.data_dir() / "cache").glob("*.partial")]
+    with pytest.raises(OSError, match="No space"):
+        training.distill(student(), teacher, *tiny_sets, "dcd", FAST, cache="file")
+
+
+def test_a_table_that_does_not_fit_says_what_is_needed_and_what_to_choose(tiny_sets, teacher, monkeypatch, capsys):
+    monkeypatch.setattr(cache, "_free", lambda *_: 1_000_000)
+    with pytest.raises(training.CacheDoesNotFit, match=r'need 2 MB .*has 1 MB free: choose cache="off".*"memory:fp16"'):
+        training.distill(student(), teacher, *tiny_sets, "kd", FAST, cache="memory")
+    assert not (runtime.data_dir() / "runs").exists() or not [*(runtime.data_dir() / "runs").rglob("result.json")]
+    training.distill(student(), teacher, *tiny_sets, "kd", FAST)
+    assert "live teacher (the teacher's answers need 2 MB" in capsys.readouterr().out
+
+
+def test_a_method_that_reads_maps_says_that_its_teacher_is_live(tiny_sets, teacher, capsys):
+    training.distill(student(), teacher, *tiny_sets, "at+kd", FAST)
+    assert "live teacher" in capsys.readouterr().out
+    training.distill(student(), teacher, *tiny_sets, "kd", FAST)
+    assert "cached teacher (" in capsys.readouterr().out
+
+
+def test_shorter_storage_is_another_run_and_states_its_error(tiny_sets, teacher):
+    exact = training.distill(student(), teacher, *tiny_sets, "kd", FAST)
+    short = training.distill(student(), teacher, *tiny_sets, "kd", FAST, cache="file:fp16")
+    assert short.config["stored_answers"] == "fp16" and short.run_dir != exact.run_dir
+    assert not torch.equal(weights(short), weights(exact))
+    cached = training.CachedTeacher(teacher, tiny_sets[0], "fp32", 16, "memory:fp16")
+    cached.prepare(*draw(40, 0, 0))
+    assert 0 < cached.storage_error < 0.01
+
+
+@pytest.mark.parametrize("wrong", ["disk", "file:fp8", "", None])
+def test_an_unknown_place_is_refused(tiny_sets, teacher, wrong):
+    with pytest.raises(ValueError, match='choose "auto", "off"'):
+        training.distill(student(), teacher, *tiny_sets, "kd", FAST, cache=wrong)
+
+
+def test_a_plain_run_is_another_run_of_nearly_the_same_weights(tiny_sets, teacher):
+    fast = training.distill(student(), teacher, *tiny_sets, "dcd+kd", FAST.but(epochs=1))
+    plain = training.distill(student(), teacher, *tiny_sets, "dcd+kd", FAST.but(epochs=1), plain=True)
+    assert plain.config["plain"] and plain.run_dir != fast.run_dir
+    torch.testing.assert_close(weights(plain), weights(fast), rtol=0, atol=1e-4)
+    assert next(plain.model.parameters()).is_contiguous()

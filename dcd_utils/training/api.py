@@ -136,17 +136,36 @@ def _run(
     folder = RunFolder(run_dir, config, label)
     run = Run(model, objective, [], folder.config, folder.path)
     model.classes = train.classes
-    finished = folder.finished()
-    state = folder.checkpoint()
-    if finished is not None:
-        models.load_weights(model, folder.path)
-        if state is not None:
-            objective.load_state_dict(state["objective"])
-        run.rows = finished
-        _settle(run)
-        print(f"{label}: {run.accuracy:.2f} % (loaded, trained before with exactly this config)")
-        return run
-    if device.type in ("cuda", "cpu"):
+    with folder.claimed(lambda: print(f"{label}: another process trains this run, waiting for it", flush=True)):
+        finished = folder.finished()
+        state = folder.checkpoint()
+        if finished is not None:
+            models.load_weights(model, folder.path)
+            if state is not None:
+                objective.load_state_dict(state["objective"])
+            run.rows = finished
+            _settle(run)
+            print(f"{label}: {run.accuracy:.2f} % (loaded, trained before with exactly this config)")
+            return run
+        try:
+            how = _learn(run, folder, state, label, teacher, train, test, recipe, seed, details, plain, cache)
+        except torch.OutOfMemoryError as error:
+            raise RuntimeError(
+                f"{label}: {device} ran out of memory with {recipe.batch_size} images of "
+                f"{tuple(train.images.shape[1:])} a step: choose a smaller batch_size, a smaller network or "
+                f'precision="bf16", or free the device (its own words: {str(error).splitlines()[0]}). Epochs that '
+                "were finished are kept, and the same call goes on after them"
+            ) from error
+        folder.finish(model, run.rows)
+    _settle(run)
+    print(f"{label}: {run.accuracy:.2f} % after {recipe.epochs} epochs, {run.seconds:.0f} s{how}")
+    return run
+
+
+def _learn(run, folder, state, label, teacher, train, test, recipe, seed, details, plain, cache) -> str:
+    """Train a run's model to its last epoch; returns a remark for the line that reports the run."""
+    model, objective = run.model, run.objective
+    if train.device.type in ("cuda", "cpu"):
         # convolutions run faster on this layout
         layout = torch.contiguous_format if plain else torch.channels_last
         train, test = (replace(images, channels_last=not plain) for images in (train, test))
@@ -164,10 +183,7 @@ def _run(
             bar.update()
 
         run.rows = fit(model, guide, objective, train, test, recipe, seed, state, on_epoch, plain)
-    folder.finish(model, run.rows)
-    _settle(run)
-    print(f"{label}: {run.accuracy:.2f} % after {recipe.epochs} epochs, {run.seconds:.0f} s{how}")
-    return run
+    return how
 
 
 def _guide(teacher, objective, train, recipe, cache, details):

@@ -66,7 +66,7 @@ def benchmark(
     Raises:
         ValueError: an unknown network, or an impossible batch size or number of steps.
     """
-    if min(batch_size, *batch_sizes) < 2 or min(steps, rounds) < 1:
+    if min((batch_size, *batch_sizes)) < 2 or min(steps, rounds) < 1:
         raise ValueError(
             f"batch sizes {(batch_size, *batch_sizes)}, steps={steps}, rounds={rounds} were given: a batch holds at "
             "least 2 images, and at least one step and round must be timed"

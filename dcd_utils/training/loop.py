@@ -28,9 +28,20 @@ def autocast(device: torch.device, precision: str):
 
 
 def resolve_precision(precision: str, device: torch.device) -> str:
-    """What "auto" means on this device: "bf16" where it is native, else "fp32"."""
+    """What "auto" means on this device: "bf16" where it is native, else "fp32".
+
+    Raises:
+        ValueError: "bf16" on a GPU that has no such arithmetic. (A CPU without it emulates it: right, but slower than
+            fp32.)
+    """
+    native = runtime.bf16_pays(device)
     if precision == "auto":
-        return "bf16" if runtime.bf16_pays(device) else "fp32"
+        return "bf16" if native else "fp32"
+    if precision == "bf16" and device.type == "cuda" and not native:
+        raise ValueError(
+            f'precision="bf16" was given, but {torch.cuda.get_device_name(device)} does not compute in bfloat16: '
+            'choose precision="fp32", or "auto", which finds out'
+        )
     return precision
 
 

@@ -6,11 +6,13 @@ import contextlib
 import hashlib
 import json
 import os
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
+from filelock import FileLock, Timeout
 from torch import nn
 
 from dcd_utils import models, runtime
@@ -101,8 +103,28 @@ class RunFolder:
         if known is None and self.path.exists() and any(self.path.iterdir()):
             raise ValueError(f'"{self.path}" is not empty and not a run: choose another run_dir')
 
+    @contextlib.contextmanager
+    def claimed(self, on_wait: Callable[[], None]) -> Iterator[None]:
+        """Hold the run for this process alone: two notebooks that ask for one run train it once.
+
+        Args:
+            on_wait: called once if another process holds it; its lock is free again when it is done or dead.
+        """
+        locks = runtime.data_dir() / "runs" / ".locks"
+        locks.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(locks / f"run-{hashlib.sha256(str(self.path.resolve()).encode()).hexdigest()[:16]}.lock")
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            on_wait()
+            lock.acquire()
+        try:
+            yield
+        finally:
+            lock.release()
+
     def begin(self) -> None:
-        """Claim the folder by writing its config."""
+        """Make the folder the run's own by writing its config."""
         self.path.mkdir(parents=True, exist_ok=True)
         self._write("config.json", json.dumps(self.config, indent=1).encode())
 

@@ -1,13 +1,15 @@
 import json
+import threading
 
 import pandas as pd
 import pytest
 import torch
 from torch import nn
 
-from dcd_utils import losses, models, training
+from dcd_utils import losses, models, runtime, training
 from dcd_utils.data import ImageSet
 from dcd_utils.training import api, loop
+from dcd_utils.training.runs import RunFolder
 
 FAST = training.Recipe(
     epochs=2, batch_size=16, learning_rate=0.05, schedule="one_cycle", milestones=(), precision="fp32"
@@ -81,6 +83,55 @@ def test_what_the_losses_learned_is_loaded_too(tiny_sets, teacher):
     assert not torch.equal(first.objective.losses["dcd"].log_scale, torch.tensor(1.0))
 
 
+def test_a_run_that_another_process_trains_is_waited_for(tiny_sets, monkeypatch, capsys):
+    first = training.train(student(), *tiny_sets, FAST)
+    result = first.run_dir / "result.json"
+    finished = result.read_text()
+    result.unlink()  # as if the other process had not come to its end yet
+    printed, waiting = [], threading.Event()
+    monkeypatch.setattr("builtins.print", lambda text, **_: printed.append(text) or waiting.set())
+    monkeypatch.setattr(api, "fit", lambda *_: pytest.fail("trained twice"))
+    found = []
+    other = threading.Thread(target=lambda: found.append(training.train(student(), *tiny_sets, FAST)))
+    with RunFolder(first.run_dir, first.config, "").claimed(lambda: pytest.fail("nobody else is there")):
+        other.start()
+        assert waiting.wait(60) and not found
+        result.write_text(finished)
+    other.join(60)
+    assert found[0].rows == first.rows
+    assert "another process trains this run" in printed[0] and "loaded" in printed[1]
+
+
+def test_a_device_out_of_memory_names_the_batch_and_keeps_what_is_there(tiny_sets, tmp_path, monkeypatch):
+    recipe = FAST.but(epochs=3)
+
+    def full(*arguments, original=loop.train_epoch):
+        if arguments[-1] == 1:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20 GiB.\nlong advice")
+        return original(*arguments)
+
+    monkeypatch.setattr(loop, "train_epoch", full)
+    with pytest.raises(RuntimeError) as error:
+        training.train(student(), *tiny_sets, recipe, run_dir=tmp_path / "run")
+    message = str(error.value)
+    assert f"with {recipe.batch_size} images of (3, 16, 16) a step" in message and "smaller batch_size" in message
+    assert "Tried to allocate 20 GiB" in message and "long advice" not in message
+    monkeypatch.undo()
+    resumed = training.train(student(), *tiny_sets, recipe, run_dir=tmp_path / "run")
+    whole = training.train(student(), *tiny_sets, recipe, run_dir=tmp_path / "whole")
+    assert torch.equal(weights(resumed.model), weights(whole.model))
+
+
+def test_bf16_is_refused_on_a_gpu_without_it(monkeypatch):
+    old, cpu = torch.device("cuda", 0), torch.device("cpu")
+    monkeypatch.setattr(runtime, "bf16_pays", lambda device: False)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: "Old GPU")
+    assert loop.resolve_precision("auto", old) == "fp32" == loop.resolve_precision("fp32", old)
+    assert loop.resolve_precision("bf16", cpu) == "bf16", "a CPU emulates it"
+    with pytest.raises(ValueError, match="Old GPU does not compute in bfloat16: choose precision"):
+        loop.resolve_precision("bf16", old)
+
+
 @pytest.mark.parametrize("change", [{"seed": 1}, {"recipe": FAST.but(epochs=3)}, {"model": student(seed=1)}])
 def test_another_config_is_another_run(tiny_sets, change):
     first = training.train(student(), *tiny_sets, FAST)
@@ -147,7 +198,7 @@ def test_every_method_sees_the_same_batches_and_views(tiny_sets, teacher, monkey
     training.train(student(), *tiny_sets, FAST)
     for method in ("kd", "dcd"):
         record(method)
-        training.distill(student(), teacher, *tiny_sets, method, FAST)
+        training.distill(student(), teacher, *tiny_sets, method, FAST, cache="off")  # which asks no batch of its own
     assert seen["alone"] == seen["kd"] == seen["dcd"] and len(seen["kd"]) == 6
 
 

@@ -2,7 +2,7 @@
 # PYTHON=...      the Python to build the environment with (3.10 or newer)
 # VENV=...        where the environment lives; VENV=none uses the Python that is active (conda, Binder, a class server)
 # ARGS=...        passed on, for instance: make tutorial ARGS="--profile full"    make lab ARGS="--no-browser --port 8900"
-# JOBS=...        processes for `make test`
+# JOBS=...        processes for `make test`, notebooks at a time for `make tutorial`
 
 # An activated conda environment is used as it is, unless it is conda's own `base`.
 ifneq ($(filter-out base,$(CONDA_DEFAULT_ENV)),)
@@ -35,8 +35,8 @@ help:
 	@echo "The environment ($(VENV)) is made when first needed. Another Python: PYTHON=python3.12; the active one: VENV=none"
 
 tutorial: $(READY)
-	@echo "Executing the notebooks, one after the other ..."
-	@$(RUN) -m dcd_utils.notebooks $(ARGS)
+	@echo "Executing the notebooks, $(JOBS) at a time ..."
+	@$(RUN) -m dcd_utils.notebooks --jobs $(JOBS) $(ARGS)
 
 notebooks: $(READY)
 	@echo "Executing the committed notebooks in place ..."

@@ -1,4 +1,4 @@
-"""Floor 4: runs notebooks one after the other and keeps what they produced (`python -m dcd_utils.notebooks --help`).
+"""Floor 4: runs notebooks, one or several at a time, and keeps what they produced (`-m dcd_utils.notebooks --help`).
 
 A reader's run writes executed notebooks and HTML to data/tutorial/; --in-place renews the committed ones, normalised so
 that running them on another machine changes results only.
@@ -16,7 +16,10 @@ import re
 import signal
 import sys
 import tempfile
+import threading
 import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from PIL import Image
@@ -42,13 +45,17 @@ class NotebookFailure(Exception):
     """A notebook that stopped, or must not be written: the message names the cell and the error's last line."""
 
 
-def execute(path: Path, parameters: dict | None = None, timeout: int | None = None):
+def execute(
+    path: Path, parameters: dict | None = None, timeout: int | None = None, slot: int = 0, threads: int | None = None
+):
     """Run one notebook from top to bottom in a new kernel of this Python, in the notebook's folder.
 
     Args:
         path: the notebook; it is read, never written.
         parameters: set in a cell of their own behind the one tagged `parameters`, as papermill does it.
         timeout: most seconds a cell may take; None: as long as it needs.
+        slot: the line of its progress bar, where several run at a time.
+        threads: of its kernel; None: as many as the kernel chooses.
 
     Returns:
         the executed notebook and None, or the notebook up to the cell that failed and a NotebookFailure.
@@ -63,7 +70,7 @@ def execute(path: Path, parameters: dict | None = None, timeout: int | None = No
         cell.outputs, cell.execution_count = [], None
     number = 0
     cells = sum(bool(cell.source.strip()) for cell in code)
-    with tqdm(total=cells, desc=path.stem, unit="cell", disable=None, leave=False) as bar:
+    with tqdm(total=cells, desc=path.stem, unit="cell", disable=None, leave=False, position=slot) as bar:
 
         def entered(cell_index, **_):
             nonlocal number
@@ -84,7 +91,7 @@ def execute(path: Path, parameters: dict | None = None, timeout: int | None = No
             coalesce_streams=True,
         )
         try:
-            client.execute()
+            client.execute(env=os.environ | ({"OMP_NUM_THREADS": str(threads)} if threads else {}))
         except CellExecutionError as error:
             value = error.evalue.strip().splitlines()
             return notebook, NotebookFailure(f"{path.name}, cell {number}: {': '.join([error.ename, *value[-1:]])}")
@@ -96,7 +103,9 @@ def execute(path: Path, parameters: dict | None = None, timeout: int | None = No
 
 def _stop_at_signals() -> None:
     """Ctrl-C and a termination stop everything: left alone, nbclient ends the kernel, and the next notebook begins."""
-    with contextlib.suppress(NotImplementedError, RuntimeError, ValueError):  # Windows, or not the main thread
+    if threading.current_thread() is not threading.main_thread():
+        return  # nbclient could not take the signals there
+    with contextlib.suppress(NotImplementedError, RuntimeError, ValueError):  # Windows
         for number in (signal.SIGINT, signal.SIGTERM):
             asyncio.get_running_loop().remove_signal_handler(number)
         signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -188,8 +197,12 @@ def _write(path: Path, text: str) -> None:
     os.replace(unfinished, path)
 
 
-def run(paths: list[Path], output: Path, parameters=None, in_place=False, timeout=None) -> int:
+def run(paths: list[Path], output: Path, parameters=None, in_place=False, timeout=None, jobs: int = 1) -> int:
     """Execute notebooks, report each in a line, and say at the end where they are.
+
+    Args:
+        jobs: how many at a time, begun in the order of `paths`; they share the processor's cores. One that needs a
+            run which another is training waits for it.
 
     Returns:
         the exit code: 0 if every notebook ran and was written, else 1.
@@ -198,35 +211,70 @@ def run(paths: list[Path], output: Path, parameters=None, in_place=False, timeou
         for path in paths:  # an older run's pages must not pass for this one's
             for suffix in (".ipynb", ".html"):
                 (output / path.name).with_suffix(suffix).unlink(missing_ok=True)
-    failed, start = [], time.perf_counter()
-    for turn, path in enumerate(paths, 1):
+    failed, start, slots = [], time.perf_counter(), list(range(jobs))
+    threads = None if jobs == 1 or "OMP_NUM_THREADS" in os.environ else max(1, _cores() // jobs)
+
+    def one(path: Path) -> None:
+        slot = slots.pop(0)
         began = time.perf_counter()
-        try:
-            notebook, failure = execute(path, parameters, timeout)
-            if in_place and not failure:
-                normalise(notebook)
-                _write(path, nbformat.writes(notebook) + "\n")
-            if not in_place:
-                replace_widgets(notebook)
-                _write(output / path.name, nbformat.writes(notebook) + "\n")
-                if not failure:
-                    _write((output / path.name).with_suffix(".html"), to_html(notebook, path.stem, path.parent))
-        except NotebookFailure as error:
-            failure = error
-        except Exception as error:  # unreadable, or not writable: the others still have their turn
-            failure = NotebookFailure(f"{type(error).__name__}: {error}")
+        failure = _produce(path, output, parameters, in_place, timeout, slot, threads)
+        slots.append(slot)
+        done.append(path)
         seconds = f"{time.perf_counter() - began:.1f} s"
-        print(f"[{turn}/{len(paths)}] {path.stem}: {'FAILED after ' if failure else ''}{seconds}", flush=True)
+        tqdm.write(f"[{len(done)}/{len(paths)}] {path.stem}: {'FAILED after ' if failure else ''}{seconds}")
         if failure:
-            failed.append(path.stem)
-            print(f"    {failure}", flush=True)
+            failed.append(path)
+            tqdm.write(f"    {failure}")
+        sys.stdout.flush()
+
+    done: list[Path] = []
+    if jobs == 1:
+        for path in paths:
+            one(path)
+    else:
+        _side_by_side(one, paths, jobs)
     where = "in place" if in_place else f"{output.resolve()}{os.sep}*.html and *.ipynb"
     if failed:
-        names = ", ".join(failed)
+        names = ", ".join(path.stem for path in paths if path in failed)
         print(f"{len(failed)} of {len(paths)} notebooks failed: {names}; the others are {where}", flush=True)
         return 1
     print(f"{len(paths)} notebooks executed in {time.perf_counter() - start:.0f} s: {where}", flush=True)
     return 0
+
+
+def _produce(path: Path, output: Path, parameters, in_place, timeout, slot, threads) -> Exception | None:
+    """Execute one notebook and write what came of it; returns what went wrong."""
+    try:
+        notebook, failure = execute(path, parameters, timeout, slot, threads)
+        if in_place and not failure:
+            normalise(notebook)
+            _write(path, nbformat.writes(notebook) + "\n")
+        if not in_place:
+            replace_widgets(notebook)
+            _write(output / path.name, nbformat.writes(notebook) + "\n")
+            if not failure:
+                _write((output / path.name).with_suffix(".html"), to_html(notebook, path.stem, path.parent))
+    except NotebookFailure as error:
+        failure = error
+    except Exception as error:  # unreadable, or not writable: the others still have their turn
+        failure = NotebookFailure(f"{type(error).__name__}: {error}")
+    return failure
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _side_by_side(one: Callable[[Path], None], paths: list[Path], jobs: int) -> None:
+    """Call `one` for each path, `jobs` at a time. Ctrl-C ends everything at once."""
+    with ThreadPoolExecutor(jobs) as pool:
+        turns = [pool.submit(one, path) for path in paths]
+        try:
+            for turn in turns:
+                turn.result()
+        except KeyboardInterrupt:
+            print("Interrupted: finished epochs and pages are kept", flush=True)
+            os._exit(130)  # kernels end themselves when this process is gone
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -234,6 +282,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("notebooks", nargs="*", type=Path, help="default: all of notebooks/, in their order")
     parser.add_argument("--in-place", action="store_true", help="renew the committed notebooks themselves")
     parser.add_argument("--output", type=Path, default=data_dir() / "tutorial", help="default: data/tutorial")
+    parser.add_argument("--jobs", type=int, default=1, help="notebooks at a time, sharing the cores; default: 1")
     parser.add_argument("--timeout", type=int, help="most seconds that one cell may take; default: no limit")
     values = parser.add_argument_group("parameters of the notebooks (default: as written there)")
     values.add_argument("--profile", choices=("quick", "full"))
@@ -247,13 +296,15 @@ def main(arguments: list[str] | None = None) -> int:
     if given.in_place and parameters:
         names = ", --".join(parameters)
         parser.error(f"committed notebooks keep the parameters written in them: leave out --{names} or --in-place")
+    if given.jobs < 1:
+        parser.error(f"--jobs {given.jobs}: at least one notebook must run at a time")
     paths = given.notebooks or sorted((CHECKOUT / "notebooks").glob("[0-9]*.ipynb"))
     for path in paths:
         if not path.is_file():
             parser.error(f"there is no notebook {path}")
     if not paths:
         parser.error(f"{CHECKOUT / 'notebooks'} holds no notebook: run this in a checkout of the course, or name some")
-    return run(paths, given.output, parameters, given.in_place, given.timeout)
+    return run(paths, given.output, parameters, given.in_place, given.timeout, min(given.jobs, len(paths)))
 
 
 if __name__ == "__main__":

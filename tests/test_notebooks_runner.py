@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from textwrap import dedent
 
 import nbformat
 import pytest
@@ -80,6 +81,32 @@ def test_run_writes_notebooks_and_pages(course, tmp_path, capsys):
     assert not re.findall(r"<(?:script|img)[^>]* src=.?http|<link[^>]*http|No description has been", page)
     last = capsys.readouterr().out.strip().splitlines()[-1]
     assert last.startswith("1 notebooks executed in ") and str(output) in last
+
+
+def test_notebooks_run_side_by_side_and_share_the_cores(course, tmp_path, monkeypatch, capsys):
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    monkeypatch.setattr(notebooks, "_cores", lambda: 6)
+    meet = """
+        import os, time
+        open({mine!r}, "w").close()
+        until = time.monotonic() + 100
+        while not os.path.exists({other!r}) and time.monotonic() < until:
+            time.sleep(0.05)
+        print(os.path.exists({other!r}), os.environ["OMP_NUM_THREADS"])
+    """
+    marks = [str(tmp_path / name) for name in ("a", "b")]
+    cells = [code(dedent(meet.format(mine=mine, other=other))) for mine, other in (marks, marks[::-1])]
+    paths = [course("00_one", cells[0]), course("01_two", cells[1]), course("02_bad", code("1 / 0"))]
+    assert notebooks.main([*map(str, paths), "--jobs", "2"]) == 1
+    output = tmp_path / "data" / "tutorial"
+    for path in paths[:2]:
+        assert nbformat.read(output / path.name, as_version=4).cells[0].outputs[0].text == "True 3\n"
+    printed = capsys.readouterr().out
+    assert "02_bad.ipynb, cell 1: ZeroDivisionError" in printed and "[3/3] 02_bad: FAILED" in printed
+    assert printed.splitlines()[-1].startswith("1 of 3 notebooks failed: 02_bad; the others are ")
+    with pytest.raises(SystemExit):
+        notebooks.main(["--jobs", "0"])
+    assert "--jobs 0" in capsys.readouterr().err
 
 
 def test_a_failing_cell_is_reported_and_the_others_go_on(course, tmp_path, capsys):
@@ -212,15 +239,18 @@ def test_a_plain_figure_shows_after_a_themed_one(course):
     assert [output for output in done.cells[1].outputs if "image/png" in output.get("data", {})]
 
 
+@pytest.mark.parametrize("jobs", ["1", "2"])
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_stops_the_runner_not_just_one_notebook(course, tmp_path, number):
+def test_a_signal_stops_the_runner_not_just_one_notebook(course, tmp_path, number, jobs):
     started = tmp_path / "started"
     paths = [
         course("00_long", code(f"open({str(started)!r}, 'w').close(); import time; time.sleep(120)")),
+        course("00_other", code("import time; time.sleep(120)")),
         course("01_next", code("print('must not run')")),
     ]
     here = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
     command = [sys.executable, "-m", "dcd_utils.notebooks", "--output", str(tmp_path / "out"), *map(str, paths)]
+    command += ["--jobs", jobs]
     with subprocess.Popen(command, env=here, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as runner:
         while not started.exists() and runner.poll() is None:
             time.sleep(0.1)

@@ -10,7 +10,7 @@ from dcd_utils.training.profiles import Profile, profile
 from dcd_utils.training.published import published
 from dcd_utils.training.recipe import PAPER, QUICK, QUICK_TEACHER, Recipe, recipe_for
 from dcd_utils.training.report import comparison, method_order, read_results, report
-from dcd_utils.training.runs import Run
+from dcd_utils.training.runs import Run, RunBusy
 
 __all__ = [
     "PAPER",
@@ -23,6 +23,7 @@ __all__ = [
     "Profile",
     "Recipe",
     "Run",
+    "RunBusy",
     "batches",
     "comparison",
     "course_runs",

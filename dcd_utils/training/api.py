@@ -14,7 +14,7 @@ from dcd_utils.data import ImageSet
 from dcd_utils.training.cache import CacheDoesNotFit, CachedTeacher, parse
 from dcd_utils.training.loop import FrozenTeacher, Preactivated, fit, no_teacher, resolve_precision
 from dcd_utils.training.recipe import QUICK, Recipe
-from dcd_utils.training.runs import FORMAT, Run, RunFolder
+from dcd_utils.training.runs import FORMAT, Run, RunBusy, RunFolder
 
 
 def train(
@@ -25,6 +25,7 @@ def train(
     seed: int = 0,
     run_dir: str | os.PathLike | None = None,
     plain: bool = False,
+    wait: bool = True,
 ) -> Run:
     """Train `model` on labels alone, or load the run that did exactly this.
 
@@ -38,13 +39,17 @@ def train(
             where it stopped.
         plain: no trick that saves time: 32-bit numbers, channels first in memory, one weight after the other in the
             optimiser, and (in `distill`) a teacher that answers live. For comparison; it is another run.
+        wait: whether to wait for another process that is training this very run, and then to load it.
 
     Raises:
         ValueError: the outputs do not match the classes, train and test disagree, or the folder holds another run.
+        RunBusy: another process is training this run, and wait is False.
+        RuntimeError: the device ran out of memory; earlier checkpoints stay as they were.
         NonFiniteLoss: a loss term stopped being finite; earlier checkpoints stay as they were.
     """
     details = {"method": "alone"}
-    return _run("train", model, None, losses.Objective(), train, test, recipe, seed, run_dir, details, plain)
+    objective = losses.Objective()
+    return _run("train", model, None, objective, train, test, recipe, seed, run_dir, details, plain, wait=wait)
 
 
 def distill(
@@ -60,6 +65,7 @@ def distill(
     options: dict | None = None,
     cache: str = "auto",
     plain: bool = False,
+    wait: bool = True,
 ) -> Run:
     """Train `student` on labels and a frozen `teacher`, or load the run that did exactly this.
 
@@ -101,11 +107,11 @@ def distill(
     }
     if storage and not plain and not objective.reads_maps:
         details["stored_answers"] = storage
-    return _run("distill", student, teacher, objective, train, test, recipe, seed, run_dir, details, plain, cache)
+    return _run("distill", student, teacher, objective, train, test, recipe, seed, run_dir, details, plain, cache, wait)
 
 
 def _run(
-    kind, model, teacher, objective, train, test, recipe, seed, run_dir, details, plain=False, cache="off"
+    kind, model, teacher, objective, train, test, recipe, seed, run_dir, details, plain=False, cache="off", wait=True
 ) -> Run:
     device = train.device
     if test.device != device or test.classes != train.classes:
@@ -136,7 +142,13 @@ def _run(
     folder = RunFolder(run_dir, config, label)
     run = Run(model, objective, [], folder.config, folder.path)
     model.classes = train.classes
-    with folder.claimed(lambda: print(f"{label}: another process trains this run, waiting for it", flush=True)):
+
+    def on_wait():
+        if not wait:
+            raise RunBusy(f"{label}: another process trains this run")
+        print(f"{label}: another process trains this run, waiting for it", flush=True)
+
+    with folder.claimed(on_wait):
         finished = folder.finished()
         state = folder.checkpoint()
         if finished is not None:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import contextlib
+from collections.abc import Callable, Hashable, Iterable
+from functools import partial
 
 from dcd_utils import losses, models
 from dcd_utils.data import ImageSet
 from dcd_utils.training.api import distill
 from dcd_utils.training.api import train as learn
 from dcd_utils.training.profiles import Profile
-from dcd_utils.training.runs import Run
+from dcd_utils.training.runs import Run, RunBusy
 
 
 def course_runs(
@@ -20,6 +22,7 @@ def course_runs(
 ) -> tuple[Run, dict[tuple[str, int], Run]]:
     """The teacher of a profile, and a student for every method and seed; a run that exists is loaded.
 
+    A run that another process is training (two notebooks executed side by side) is left to it and loaded at the end.
     Under one seed every student starts from the same weights and sees the same batches and views, so methods can be
     compared pair by pair.
 
@@ -43,15 +46,32 @@ def course_runs(
             losses.parse(method)  # a misspelt method fails here, not after the teacher's training
     if train is None:
         train, test = profile.load()
-    network = models.create(profile.teacher, train.num_classes, seed=profile.teacher_seed)
-    teacher = learn(network, train, test, profile.teacher_recipe, seed=profile.teacher_seed)
-    students = {}
-    for seed in profile.seeds:
-        for method in methods:
-            student = models.create(profile.student, train.num_classes, seed=seed)
-            if method == "alone":
-                run = learn(student, train, test, profile.recipe, seed=seed)
-            else:
-                run = distill(student, teacher.model, train, test, method, profile.recipe, seed=seed)
-            students[method, seed] = run
-    return teacher, students
+
+    def teach(wait):
+        network = models.create(profile.teacher, train.num_classes, seed=profile.teacher_seed)
+        return learn(network, train, test, profile.teacher_recipe, seed=profile.teacher_seed, wait=wait)
+
+    def study(method, seed, wait):
+        student = models.create(profile.student, train.num_classes, seed=seed)
+        if method == "alone":
+            return learn(student, train, test, profile.recipe, seed=seed, wait=wait)
+        return distill(student, runs["teacher"].model, train, test, method, profile.recipe, seed=seed, wait=wait)
+
+    keys = [(method, seed) for seed in profile.seeds for method in methods]
+    alone = {key: partial(study, *key) for key in keys if key[0] == "alone"}
+    runs = _all_of({"teacher": teach, **alone})
+    runs |= _all_of({key: partial(study, *key) for key in keys if key not in alone})
+    return runs["teacher"], {key: runs[key] for key in keys}
+
+
+def _all_of(jobs: dict[Hashable, Callable[..., Run]]) -> dict[Hashable, Run]:
+    """The run of each job, in turn; one that another process is training is put off while there is another to do."""
+    runs = {}
+    while left := [key for key in jobs if key not in runs]:
+        before = len(runs)
+        for key in left:
+            with contextlib.suppress(RunBusy):
+                runs[key] = jobs[key](wait=False)
+        if len(runs) == before:
+            runs[left[0]] = jobs[left[0]](wait=True)
+    return runs

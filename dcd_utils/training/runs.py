@@ -73,6 +73,10 @@ def config_hash(config: dict) -> str:
     return hashlib.sha256(json.dumps(config, sort_keys=True).encode()).hexdigest()[:12]
 
 
+class RunBusy(RuntimeError):
+    """Another process is training this run, and the caller did not want to wait for it."""
+
+
 class RunFolder:
     """Reads and writes one run's files, each whole or absent.
 
@@ -108,7 +112,7 @@ class RunFolder:
         """Hold the run for this process alone: two notebooks that ask for one run train it once.
 
         Args:
-            on_wait: called once if another process holds it; its lock is free again when it is done or dead.
+            on_wait: called once if another process holds it, before waiting until that one is done or dead; may raise.
         """
         locks = runtime.data_dir() / "runs" / ".locks"
         locks.mkdir(parents=True, exist_ok=True)

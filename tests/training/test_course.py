@@ -1,3 +1,5 @@
+from functools import partial
+
 import pytest
 
 from dcd_utils import training
@@ -24,3 +26,44 @@ def test_bad_calls_fail_before_the_teacher_is_trained(tiny_sets, monkeypatch):
         training.course_runs(SMALL, ("alone", "dcdd"), *tiny_sets)
     with pytest.raises(ValueError, match="only one of train and test"):
         training.course_runs(SMALL, train=tiny_sets[0])
+
+
+def test_what_another_process_trains_is_put_off_and_loaded_at_the_end():
+    asked, busy = [], {"teacher": 2, "b": 1, "c": 99}
+
+    def job(name, wait):
+        asked.append((name, wait))
+        if not wait and busy.get(name, 0):
+            busy[name] -= 1
+            raise training.RunBusy
+        return name
+
+    names = ("teacher", "a", "b", "c")
+    found = course._all_of({name: partial(job, name) for name in names})
+    assert found == {name: name for name in names}
+    tries = [[("teacher", False), ("a", False), ("b", False), ("c", False)]]  # gets a
+    tries += [[("teacher", False), ("b", False), ("c", False)]]  # gets b, and is told once more to come back
+    tries += [[("teacher", False), ("c", False)], [("c", False)], [("c", True)]]
+    assert asked == [pair for some in tries for pair in some]
+
+
+def test_a_busy_teacher_does_not_keep_the_students_alone_from_training(tiny_sets, monkeypatch):
+    order = []
+
+    def watched(function):
+        def call(network, *rest, wait, **settings):
+            if network.name == "resnet14" and not wait and len(order) < 3:
+                order.append("busy")
+                raise training.RunBusy
+            run = function(network, *rest, wait=wait, **settings)
+            order.append(f"{run.config['network']} {run.config['method']} {run.config['seed']}")
+            return run
+
+        return call
+
+    monkeypatch.setattr(course, "learn", watched(course.learn))
+    monkeypatch.setattr(course, "distill", watched(course.distill))
+    teacher, students = training.course_runs(SMALL, ("kd", "alone"), *tiny_sets)
+    alone = ["resnet8 alone 3", "resnet8 alone 4"]
+    assert order == ["busy", *alone, "resnet14 alone 7", "resnet8 kd 3", "resnet8 kd 4"]
+    assert list(students) == [("kd", 3), ("alone", 3), ("kd", 4), ("alone", 4)] and len(teacher.rows) == 2

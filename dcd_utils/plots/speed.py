@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from dcd_utils.plots.style import GREY, HUES, canvas, label, themed
 
@@ -22,13 +23,13 @@ def speed(results: Sequence[Mapping], title: str = "A stored teacher costs almos
     """Images per second of each way to train, a group of bars for each pair; beside a bar, how often the plain way.
 
     Args:
-        results: what `training.benchmark` returned, one a pair.
+        results: what `training.benchmark.benchmark` returned, one a pair.
 
     Raises:
         ValueError: no result.
     """
     if not results:
-        raise ValueError("no result was given: pass what training.benchmark returned, one a pair")
+        raise ValueError("no result was given: pass what training.benchmark.benchmark returned, one a pair")
     figure, (ax,) = canvas(ax, (7.0, 0.8 + 1.15 * len(results)))
     width = 0.2
     for i, result in enumerate(results):
@@ -71,6 +72,7 @@ def cost(panels: Mapping[str, Mapping], title: str, unit: str = "hours", ax=None
         if "at" in panel:
             axis.axvline(panel["at"], color=GREY, linewidth=0.8, linestyle=(0, (4, 3)))
         axis.set_ylim(bottom=0)
+        axis.xaxis.set_major_locator(MaxNLocator(5, integer=True))
         label(axis, None, name, panel.get("label", unit))
     figure.suptitle(title, x=0.01, ha="left")
     handles = {text: line for axis in axes for line, text in zip(*axis.get_legend_handles_labels(), strict=True)}

@@ -346,3 +346,28 @@ def hours(
         distinct = NUM_VIEWS * (1 - (1 - 1 / NUM_VIEWS) ** (epochs * seeds))
         steps += images * distinct * result["components"]["teacher"] / 1000 / result["batch_size"]
     return steps / 3600
+
+
+def growth(result: dict, images: int = 50_000, epochs: int = 240, methods: int = 3, seeds: int = 3) -> dict[str, dict]:
+    """How the cost of distilling a grid of students grows with each of its dimensions: panels for `plots.cost`.
+
+    Args:
+        result: of `benchmark`; its by_batch_size, if any, becomes a panel of its own (images per second).
+        images, epochs, methods, seeds: where the other panels stand while one of them moves.
+    """
+    held = {"images": images, "epochs": epochs, "methods": methods, "seeds": seeds}
+    panels = {}
+    for name, at in held.items():
+        last = max(2 * at, 10 if name in ("methods", "seeds") else at)
+        x = [*range(1, last + 1)] if last <= 20 else [round(last * part / 24) for part in range(1, 25)]
+        panels[name] = {
+            way: (x, [hours(result, way, **{**held, name: value}) for value in x])
+            for way in ("plain", "live", "cached")
+        }
+        panels[name]["at"] = at
+    sizes = sorted(map(int, result["by_batch_size"]))
+    if sizes:
+        found = [result["by_batch_size"][str(size)] for size in sizes]
+        panels["batch size"] = {way: (sizes, [rates[way] for rates in found]) for way in MODES[1:]}
+        panels["batch size"] |= {"label": "images per second", "at": result["batch_size"]}
+    return panels

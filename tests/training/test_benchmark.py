@@ -96,6 +96,22 @@ def test_hours_of_a_grid():
     ) == pytest.approx(162 * 0.002), "never more than 162 views an image"
 
 
+def test_growth_moves_one_dimension_at_a_time(result):
+    panels = benchmark.growth(result, images=1000, epochs=40, methods=3, seeds=2)
+    assert list(panels) == ["images", "epochs", "methods", "seeds", "batch size"]
+    for name, at in {"images": 1000, "epochs": 40, "methods": 3, "seeds": 2}.items():
+        assert panels[name]["at"] == at
+        for way in ("plain", "live", "cached"):
+            x, y = panels[name][way]
+            assert x[0] > 0 and x[-1] >= 2 * at and list(y) == sorted(y)
+            here = benchmark.hours(result, way, 1000, 40, 3, 2)
+            assert np.interp(at, x, y) == pytest.approx(here, rel=0.01)
+    x, y = panels["methods"]["cached"]
+    assert y[-1] / y[0] < x[-1] / x[0], "the teacher is paid once"
+    assert panels["batch size"]["live"] == ([4], [result["by_batch_size"]["4"]["live"]])
+    assert "batch size" not in benchmark.growth({**result, "by_batch_size": {}})
+
+
 def test_from_the_command_line(tmp_path, capsys):
     arguments = ["benchmark", "--teacher", "resnet14", "--student", "resnet8", "--steps", "1", "--rounds", "1"]
     arguments += ["--batch-size", "4", "--precision", "fp32"]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Callable, Hashable, Iterable
 from functools import partial
 
@@ -65,13 +64,23 @@ def course_runs(
 
 
 def _all_of(jobs: dict[Hashable, Callable[..., Run]]) -> dict[Hashable, Run]:
-    """The run of each job, in turn; one that another process is training is put off while there is another to do."""
-    runs = {}
-    while left := [key for key in jobs if key not in runs]:
-        before = len(runs)
-        for key in left:
-            with contextlib.suppress(RunBusy):
+    """The run of each job, in turn; one that another process is training is put off while there is another to do.
+
+    That process is taken to go through the same jobs from the front, so what is left is then begun from the end.
+    """
+    runs, left = {}, list(jobs)
+    while left:
+        before, busy = len(runs), []
+        while left:
+            key = left.pop(0)
+            try:
                 runs[key] = jobs[key](wait=False)
+            except RunBusy:
+                if not busy:
+                    left.reverse()
+                busy.append(key)
         if len(runs) == before:
-            runs[left[0]] = jobs[left[0]](wait=True)
+            key = busy.pop()
+            runs[key] = jobs[key](wait=True)
+        left = busy
     return runs

@@ -29,7 +29,7 @@ def test_bad_calls_fail_before_the_teacher_is_trained(tiny_sets, monkeypatch):
 
 
 def test_what_another_process_trains_is_put_off_and_loaded_at_the_end():
-    asked, busy = [], {"teacher": 2, "b": 1, "c": 99}
+    asked, busy = [], {"a": 2, "c": 99}
 
     def job(name, wait):
         asked.append((name, wait))
@@ -38,12 +38,12 @@ def test_what_another_process_trains_is_put_off_and_loaded_at_the_end():
             raise training.RunBusy
         return name
 
-    names = ("teacher", "a", "b", "c")
+    names = ("a", "b", "c", "d")
     found = course._all_of({name: partial(job, name) for name in names})
     assert found == {name: name for name in names}
-    tries = [[("teacher", False), ("a", False), ("b", False), ("c", False)]]  # gets a
-    tries += [[("teacher", False), ("b", False), ("c", False)]]  # gets b, and is told once more to come back
-    tries += [[("teacher", False), ("c", False)], [("c", False)], [("c", True)]]
+    # the other process is at a, so it comes from the front, and this one goes on from the end
+    tries = [[("a", False), ("d", False), ("c", False), ("b", False)]]  # gets d and b
+    tries += [[("a", False), ("c", False)], [("c", True), ("a", False)]]
     assert asked == [pair for some in tries for pair in some]
 
 
@@ -64,6 +64,6 @@ def test_a_busy_teacher_does_not_keep_the_students_alone_from_training(tiny_sets
     monkeypatch.setattr(course, "learn", watched(course.learn))
     monkeypatch.setattr(course, "distill", watched(course.distill))
     teacher, students = training.course_runs(SMALL, ("kd", "alone"), *tiny_sets)
-    alone = ["resnet8 alone 3", "resnet8 alone 4"]
+    alone = ["resnet8 alone 4", "resnet8 alone 3"]
     assert order == ["busy", *alone, "resnet14 alone 7", "resnet8 kd 3", "resnet8 kd 4"]
     assert list(students) == [("kd", 3), ("alone", 3), ("kd", 4), ("alone", 4)] and len(teacher.rows) == 2

@@ -124,9 +124,7 @@ def curves(
 
 
 @themed
-def loss_panels(
-    scores: Any, p: Any, q: Any, gradient: Any, terms: Mapping[str, float], names: Sequence[str]
-) -> Figure:
+def loss_panels(scores: Any, p: Any, q: Any, gradient: Any, terms: Mapping[str, float], names: Sequence[str]) -> Figure:
     """The whole loss of a small batch: scores, both softmaxes, the gradient on the scores, and the terms as bars.
 
     Args:

@@ -44,19 +44,19 @@ def speed(results: Sequence[Mapping], title: str = "A stored teacher costs almos
     ax.invert_yaxis()
     ax.margins(x=0.16)
     label(ax, title, f"images per second, batch {results[0]['batch_size']}", "")
-    ax.legend(loc="upper left", bbox_to_anchor=(0, -0.22), ncols=4, fontsize=8, columnspacing=1.2, handlelength=1.2)
+    figure.legend(*ax.get_legend_handles_labels(), loc="outside lower left", ncols=4, fontsize=8)
     return figure
 
 
 @themed
-def cost(panels: Mapping[str, Mapping], title: str, unit: str = "hours", ax=None) -> Figure:
+def cost(panels: Mapping[str, Mapping], title: str, ax=None) -> Figure:
     """How the cost of an experiment grows with each of its dimensions, the others held.
 
     Args:
-        panels: label of the horizontal axis -> {way: (x, y)}, ways among `WAYS`; another entry "at" marks the x that
-            the other panels hold, and "label" replaces the vertical axis's.
+        panels: label of the horizontal axis -> {way: (x, y)}, ways among `WAYS`, y in hours (drawn in minutes if none
+            is above two). Another entry "at" marks the x that the other panels hold; where y is something else,
+            "label" says what.
         title: of the whole figure.
-        unit: of the vertical axes.
 
     Raises:
         ValueError: no panel.
@@ -64,11 +64,21 @@ def cost(panels: Mapping[str, Mapping], title: str, unit: str = "hours", ax=None
     if not panels:
         raise ValueError("no panel was given: pass at least one dimension that grows")
     figure, axes = canvas(ax, (2.6 * len(panels), 3.1), columns=len(panels))
+    timed = [panel for panel in panels.values() if "label" not in panel]
+    longest = max((max(panel[way][1]) for panel in timed for way in WAYS if way in panel), default=0)
+    unit, factor = ("minutes", 60) if longest < 2 else ("hours", 1)
     for axis, (name, panel) in zip(axes, panels.items(), strict=True):
         for way, (text, colour) in WAYS.items():
             if way in panel:
                 x, y = map(np.asarray, panel[way])
-                axis.plot(x, y, color=colour, label=text, marker="o" if len(x) < 8 else None, markersize=4)
+                axis.plot(
+                    x,
+                    y * (1 if "label" in panel else factor),
+                    color=colour,
+                    label=text,
+                    marker="o" if len(x) < 8 else None,
+                    markersize=4,
+                )
         if "at" in panel:
             axis.axvline(panel["at"], color=GREY, linewidth=0.8, linestyle=(0, (4, 3)))
         axis.set_ylim(bottom=0)

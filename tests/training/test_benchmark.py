@@ -158,5 +158,8 @@ def test_the_picture_of_cost():
     assert [line.get_ydata().tolist() for line in first.lines[:2]] == [[2, 4, 8], [1, 2, 4]]
     assert first.get_xlabel() == "epochs" and first.get_ylabel() == "hours" and second.get_ylabel() == "images/s"
     assert len(figure.legends[0].texts) == 3
+    short = plots.cost({"epochs": {"live": (x, x / 4)}, "batch size": {"live": (x, x), "label": "images/s"}}, "Cost")
+    assert short.axes[0].get_ylabel() == "minutes" and short.axes[0].lines[0].get_ydata().tolist() == [15, 30, 60]
+    assert short.axes[1].lines[0].get_ydata().tolist() == [1, 2, 4], "not a time"
     with pytest.raises(ValueError, match="no panel"):
         plots.cost({}, "Cost")

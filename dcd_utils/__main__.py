@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 
 from dcd_utils import analysis, data, losses, models, runtime, training
-from dcd_utils.training import transfer
+from dcd_utils.training import benchmark, transfer
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -160,6 +160,7 @@ def _parser() -> argparse.ArgumentParser:
         help="replace the table between <!-- results: NAME --> (or <!-- published: NAME -->) and <!-- end -->",
     )
     table.add_argument("--plot", metavar="PNG", help="draw every run, too")
+    table.add_argument("--cost", metavar="PNG", help="of a benchmark: draw how cost grows, too")
     table.set_defaults(command=_report)
     return parser
 
@@ -270,12 +271,8 @@ def _train_grid(options) -> Path:
 
 
 def _benchmark(options) -> None:
-    from dcd_utils.training import benchmark
-
     keys = ("teacher", "student", "batch_size", "steps", "rounds", "precision")
-    result = benchmark.benchmark(
-        **{key: getattr(options, key) for key in keys}, batch_sizes=tuple(options.batch_sizes)
-    )
+    result = benchmark.benchmark(**{key: getattr(options, key) for key in keys}, batch_sizes=tuple(options.batch_sizes))
     print(benchmark.table(result))
     if options.json:
         runtime.write_whole(Path(options.json), json.dumps(result, indent=1) + "\n")
@@ -338,6 +335,10 @@ def _report(options) -> None:
         if options.published or options.plot:
             raise ValueError(f'"{folder}" holds probes: leave out --published and --plot')
         text = transfer.probe_report(folder)
+    elif benchmark.holds_benchmarks(folder):
+        if options.published:
+            raise ValueError(f'"{folder}" holds benchmarks, of which none are published: leave out --published')
+        text = benchmark.benchmark_report(folder)
     else:
         text = training.comparison(folder) if options.published else training.report(folder)
     print(text)
@@ -347,7 +348,19 @@ def _report(options) -> None:
         if not found or end not in after:
             raise ValueError(f'"{options.into}" has no lines "{start.strip()}" and "{end}" to put the table between')
         Path(options.into).write_text(before + start + text + end + after.split(end, 1)[1])
-    if options.plot:
+    if options.cost:
+        if not benchmark.holds_benchmarks(folder):
+            raise ValueError(f'"{folder}" holds no benchmark, so the cost cannot be told: leave out --cost')
+        from dcd_utils import plots
+
+        result = max(benchmark.read_benchmarks(folder), key=lambda each: len(each["by_batch_size"]))
+        title = f"{result['teacher']} to {result['student']} on CIFAR-100: what training costs, and how it grows"
+        plots.cost(benchmark.growth(result), title).savefig(options.cost, dpi=110, bbox_inches="tight")
+    if options.plot and benchmark.holds_benchmarks(folder):
+        from dcd_utils import plots
+
+        plots.speed(benchmark.read_benchmarks(folder)).savefig(options.plot, dpi=110, bbox_inches="tight")
+    elif options.plot:
         from dcd_utils import plots
 
         table = training.read_results(folder)

@@ -38,6 +38,8 @@ except ModuleNotFoundError as missing:
 
 CHECKOUT = Path(__file__).resolve().parent.parent
 WIDGET = "application/vnd.jupyter.widget-view+json"
+# trains what most others wait for, so it has all cores to itself, and comes first
+FIRST = "01_teacher_training"
 KEPT_CELL_METADATA = ("tags", "nbgrader", "jupyter", "slideshow")
 
 
@@ -201,8 +203,8 @@ def run(paths: list[Path], output: Path, parameters=None, in_place=False, timeou
     """Execute notebooks, report each in a line, and say at the end where they are.
 
     Args:
-        jobs: how many at a time, begun in the order of `paths`; they share the processor's cores. One that needs a
-            run which another is training waits for it.
+        jobs: how many at a time, begun in the order of `paths` (but see FIRST); they share the processor's cores. One
+            that needs a run which another is training waits for it.
 
     Returns:
         the exit code: 0 if every notebook ran and was written, else 1.
@@ -214,7 +216,7 @@ def run(paths: list[Path], output: Path, parameters=None, in_place=False, timeou
     failed, start, slots = [], time.perf_counter(), list(range(jobs))
     threads = None if jobs == 1 or "OMP_NUM_THREADS" in os.environ else max(1, _cores() // jobs)
 
-    def one(path: Path) -> None:
+    def one(path: Path, threads: int | None = threads) -> None:
         slot = slots.pop(0)
         began = time.perf_counter()
         failure = _produce(path, output, parameters, in_place, timeout, slot, threads)
@@ -232,7 +234,10 @@ def run(paths: list[Path], output: Path, parameters=None, in_place=False, timeou
         for path in paths:
             one(path)
     else:
-        _side_by_side(one, paths, jobs)
+        first = [path for path in paths if path.stem == FIRST]
+        for path in first:
+            one(path, threads=None)
+        _side_by_side(one, [path for path in paths if path not in first], jobs)
     where = "in place" if in_place else f"{output.resolve()}{os.sep}*.html and *.ipynb"
     if failed:
         names = ", ".join(path.stem for path in paths if path in failed)

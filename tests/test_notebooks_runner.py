@@ -96,14 +96,19 @@ def test_notebooks_run_side_by_side_and_share_the_cores(course, tmp_path, monkey
     """
     marks = [str(tmp_path / name) for name in ("a", "b")]
     cells = [code(dedent(meet.format(mine=mine, other=other))) for mine, other in (marks, marks[::-1])]
+    monkeypatch.setattr(notebooks, "FIRST", "03_first")
+    alone = f"import os; print(sorted(os.listdir({str(tmp_path)!r})), os.environ.get('OMP_NUM_THREADS'))"
     paths = [course("00_one", cells[0]), course("01_two", cells[1]), course("02_bad", code("1 / 0"))]
+    paths.append(course("03_first", code(alone)))
     assert notebooks.main([*map(str, paths), "--jobs", "2"]) == 1
     output = tmp_path / "data" / "tutorial"
     for path in paths[:2]:
         assert nbformat.read(output / path.name, as_version=4).cells[0].outputs[0].text == "True 3\n"
     printed = capsys.readouterr().out
-    assert "02_bad.ipynb, cell 1: ZeroDivisionError" in printed and "[3/3] 02_bad: FAILED" in printed
-    assert printed.splitlines()[-1].startswith("1 of 3 notebooks failed: 02_bad; the others are ")
+    said = nbformat.read(output / "03_first.ipynb", as_version=4).cells[0].outputs[0].text
+    assert said.endswith("] None\n") and "'a'" not in said, "before the others, with all cores"
+    assert "02_bad.ipynb, cell 1: ZeroDivisionError" in printed and "[4/4] 02_bad: FAILED" in printed
+    assert printed.splitlines()[-1].startswith("1 of 4 notebooks failed: 02_bad; the others are ")
     with pytest.raises(SystemExit):
         notebooks.main(["--jobs", "0"])
     assert "--jobs 0" in capsys.readouterr().err

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import re
 import statistics
@@ -327,6 +328,44 @@ def table(result: dict) -> str:
         f"({floor['share_live']:.0%} of the time), cached {floor['ms_cached']} ms ({floor['share_cached']:.0%}). The "
         f"cached way runs at {result['of_student_alone']:.0%} of the student alone.",
     ]
+    return "\n".join([*lines, ""])
+
+
+def holds_benchmarks(folder: str | os.PathLike) -> bool:
+    """Whether a results folder's JSON files are those of `benchmark`."""
+    return any("images_per_second" in json.loads(path.read_text()) for path in sorted(Path(folder).glob("*.json"))[:1])
+
+
+def read_benchmarks(folder: str | os.PathLike) -> list[dict]:
+    """The results in a folder, the quickest pair first."""
+    found = [json.loads(path.read_text()) for path in Path(folder).glob("*.json")]
+    return sorted(found, key=lambda result: -result["images_per_second"]["plain"])
+
+
+def benchmark_report(folder: str | os.PathLike) -> str:
+    """Several pairs in one Markdown table, with the machine named."""
+    results = read_benchmarks(folder)
+    machines = dict.fromkeys(
+        f"{result['hardware']}; torch {result['versions']['torch']}, {result['precision']}, batch "
+        f"{result['batch_size']}, median of {result['rounds']} rounds of {result['steps']} steps"
+        for result in results
+    )
+    lines = [
+        f"Training steps of {METHOD.upper()} in images per second; in brackets, times the plain way. "
+        f"{'; '.join(machines)}.",
+        "",
+        "| | plain way | live teacher | cached teacher | student alone | cached, of alone | teacher, of a live step | "
+        "arithmetic, of a live step |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for result in results:
+        rates, times = result["images_per_second"], result["speedup"]
+        share = result["components"]["teacher"] / result["ms_per_step"]["live"]
+        lines.append(
+            f"| {result['teacher']} to {result['student']} | {rates['plain']:,.0f} | {rates['live']:,.0f} "
+            f"({times['live']:.2f}) | {rates['cached']:,.0f} ({times['cached']:.2f}) | {rates['student_alone']:,.0f} | "
+            f"{result['of_student_alone']:.0%} | {share:.0%} | {result['floor']['share_live']:.0%} |"
+        )
     return "\n".join([*lines, ""])
 
 

@@ -123,6 +123,24 @@ def test_from_the_command_line(tmp_path, capsys):
     assert (tmp_path / "b.png").stat().st_size > 5000
 
 
+def test_a_folder_of_results_becomes_a_table_and_a_picture(result, tmp_path, capsys):
+    folder, page = tmp_path / "benchmark", tmp_path / "page.md"
+    folder.mkdir()
+    quick = {**result, "student": "quick", "images_per_second": {**result["images_per_second"], "plain": 1e6}}
+    for name, each in {"a": result, "b": quick}.items():
+        (folder / f"{name}.json").write_text(json.dumps(each))
+    page.write_text("<!-- results: benchmark -->\n<!-- end -->\nrest")
+    pictures = [tmp_path / "b.png", tmp_path / "cost.png"]
+    command = ["report", str(folder), "--into", str(page), "--plot", str(pictures[0]), "--cost", str(pictures[1])]
+    assert main(command) == 0
+    table = page.read_text()
+    assert table.index("to quick") < table.index("to resnet8") and "| 1,000,000 |" in table and table.endswith("rest")
+    assert f"({result['speedup']['cached']:.2f})" in table and result["hardware"] in table
+    assert min(picture.stat().st_size for picture in pictures) > 5000
+    assert main(["report", str(folder), "--published"]) == 1
+    assert "none are published" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     "arguments, says",
     [

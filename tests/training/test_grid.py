@@ -5,7 +5,7 @@ import pytest
 from filelock import FileLock
 
 from dcd_utils import data, losses, models, runtime, training
-from dcd_utils.training import api, grid, transfer
+from dcd_utils.training import api, benchmark, grid, transfer
 
 FAST = training.Recipe(epochs=1, batch_size=16, schedule="one_cycle", milestones=(), precision="fp32")
 PAIR = [("resnet14", "resnet8")]
@@ -192,7 +192,12 @@ def test_bad_grids_train_nothing(tiny_sets, tmp_path, monkeypatch):
 def test_the_readme_shows_what_the_committed_logs_say(folder):
     readme = (CHECKOUT / "README.md").read_text()
     block = readme.split(f"<!-- results: {folder.name} -->\n")[1].split("<!-- end -->")[0]
-    assert block == (transfer.probe_report(folder) if transfer.holds_probes(folder) else training.report(folder))
+    if transfer.holds_probes(folder):
+        assert block == transfer.probe_report(folder)
+    elif benchmark.holds_benchmarks(folder):
+        assert block == benchmark.benchmark_report(folder)
+    else:
+        assert block == training.report(folder)
 
 
 def test_settings_behind_an_at_reach_the_loss_and_the_log(tiny_sets, tmp_path):

@@ -7,6 +7,7 @@ import json
 import multiprocessing
 import os
 import sys
+import threading
 from dataclasses import replace
 from pathlib import Path
 
@@ -233,6 +234,9 @@ def _reproduce(options) -> None:
 def _work(options, answers) -> None:
     """One of several processes on a grid: answers (results folder, None) or (None, what is wrong)."""
     torch.set_num_threads(1)
+    if parent := multiprocessing.parent_process():
+        # killed, the parent cannot end its workers, and they would go on unseen
+        threading.Thread(target=lambda: (parent.join(), os._exit(1)), daemon=True).start()
     try:
         answers.put((_train_grid(options), None))
     except (ValueError, OSError, RuntimeError) as error:

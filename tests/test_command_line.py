@@ -114,6 +114,20 @@ def test_processes_share_a_grid_and_train_each_run_once(tmp_path):
     assert trained == ["resnet8-alone-seed0", "resnet8-dcd-seed0", "resnet8-kd-seed0"]
 
 
+def test_workers_end_with_their_parent(tmp_path):
+    process = shell(tmp_path, "--methods", "alone", "kd", "--epochs", "500", "--jobs", "2")
+    until = time.monotonic() + 120
+    while not (begun := list(tmp_path.glob("runs/*/checkpoint.pt"))):
+        assert time.monotonic() < until and process.poll() is None
+        time.sleep(0.05)
+    process.kill()
+    process.wait()
+    time.sleep(3)
+    last = begun[0].stat().st_mtime_ns
+    time.sleep(3)  # an epoch takes a fraction of that
+    assert begun[0].stat().st_mtime_ns == last and not (begun[0].parent / "result.json").exists()
+
+
 class Answers(list):
     put = list.append
 

@@ -57,16 +57,17 @@ def course_runs(
         return distill(student, runs["teacher"].model, train, test, method, profile.recipe, seed=seed, wait=wait)
 
     keys = [(method, seed) for seed in profile.seeds for method in methods]
-    alone = {key: partial(study, *key) for key in keys if key[0] == "alone"}
+    # from the last to the first: notebook 03, which may be running beside, comes from the front
+    alone = {key: partial(study, *key) for key in reversed(keys) if key[0] == "alone"}
     runs = _all_of({"teacher": teach, **alone})
-    runs |= _all_of({key: partial(study, *key) for key in keys if key not in alone})
+    runs |= _all_of({key: partial(study, *key) for key in reversed(keys) if key not in alone})
     return runs["teacher"], {key: runs[key] for key in keys}
 
 
 def _all_of(jobs: dict[Hashable, Callable[..., Run]]) -> dict[Hashable, Run]:
     """The run of each job, in turn; one that another process is training is put off while there is another to do.
 
-    That process is taken to go through the same jobs from the front, so what is left is then begun from the end.
+    That process may go through the same jobs in the same order, so what is left is then begun from the other end.
     """
     runs, left = {}, list(jobs)
     while left:

@@ -277,8 +277,8 @@ def _side_by_side(one: Callable[[Path], None], paths: list[Path], jobs: int) -> 
         try:
             for turn in turns:
                 turn.result()
-        except KeyboardInterrupt:
-            print("Interrupted: finished epochs and pages are kept", flush=True)
+        except (KeyboardInterrupt, SystemExit):  # Ctrl-C, or a termination
+            print("Stopped: finished epochs and pages are kept", flush=True)
             os._exit(130)  # kernels end themselves when this process is gone
 
 

@@ -249,6 +249,7 @@ def test_a_plain_figure_shows_after_a_themed_one(course):
 def test_a_signal_stops_the_runner_not_just_one_notebook(course, tmp_path, number, jobs):
     started = tmp_path / "started"
     paths = [
+        course(notebooks.FIRST, code("1")),
         course("00_long", code(f"open({str(started)!r}, 'w').close(); import time; time.sleep(120)")),
         course("00_other", code("import time; time.sleep(120)")),
         course("01_next", code("print('must not run')")),

@@ -1,3 +1,7 @@
+import platform
+import subprocess
+import sys
+
 import pytest
 import torch
 
@@ -39,3 +43,23 @@ def test_device_and_report(tmp_path, monkeypatch):
     first = torch.rand(1)
     runtime.seed_everything(3)
     assert torch.equal(first, torch.rand(1))
+
+
+def test_freed_memory_is_reused_where_the_c_library_can(monkeypatch):
+    if sys.platform == "linux" and platform.libc_ver()[0] == "glibc":
+        code = (
+            "import resource, torch; from dcd_utils import runtime\n"
+            "assert runtime.reuse_freed_memory()\n"
+            "make = lambda: torch.ones(4_000_000).sum()\n"
+            "make(); before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt\n"
+            "for _ in range(20): make()\n"
+            "print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)"
+        )
+        found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+        assert int(found.stdout) < 2000, "16 MB are 4,000 pages, and would be mapped 20 times"
+
+    def missing(name):
+        raise OSError
+
+    monkeypatch.setattr(runtime.ctypes, "CDLL", missing)
+    assert not runtime.reuse_freed_memory()

@@ -177,6 +177,8 @@ def _run(
 def _learn(run, folder, state, label, teacher, train, test, recipe, seed, details, plain, cache) -> str:
     """Train a run's model to its last epoch; returns a remark for the line that reports the run."""
     model, objective = run.model, run.objective
+    if train.device.type == "cpu" and not plain:
+        runtime.reuse_freed_memory()
     if train.device.type in ("cuda", "cpu"):
         # convolutions run faster on this layout
         layout = torch.contiguous_format if plain else torch.channels_last

@@ -82,7 +82,8 @@ def cost(panels: Mapping[str, Mapping], title: str, ax=None) -> Figure:
         if "at" in panel:
             axis.axvline(panel["at"], color=GREY, linewidth=0.8, linestyle=(0, (4, 3)))
         axis.set_ylim(bottom=0)
-        axis.xaxis.set_major_locator(MaxNLocator(5, integer=True))
+        axis.xaxis.set_major_formatter(lambda value, _: f"{value / 1000:g}k" if value >= 10_000 else f"{value:g}")
+        axis.xaxis.set_major_locator(MaxNLocator(4, integer=True))
         label(axis, None, name, panel.get("label", unit))
     figure.suptitle(title, x=0.01, ha="left")
     handles = {text: line for axis in axes for line, text in zip(*axis.get_legend_handles_labels(), strict=True)}

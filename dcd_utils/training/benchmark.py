@@ -349,7 +349,7 @@ def benchmark_report(folder: str | os.PathLike) -> str:
     results = read_benchmarks(folder)
     machines = dict.fromkeys(
         f"{result['hardware']}; torch {result['versions']['torch']}, {result['precision']}, batch "
-        f"{result['batch_size']}, median of {result['rounds']} rounds of {result['steps']} steps"
+        f"{result['batch_size']}, median of {result['rounds']} rounds"
         for result in results
     )
     lines = [

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from dcd_utils import runtime
 from dcd_utils.analysis import checks
 
 
@@ -33,8 +34,8 @@ def extract(model: nn.Module, image_set, batch_size: int | None = None) -> Extra
         model: any network whose `features(images)` has `pooled` [B, d] and `logits` [B, C]. Every part of it is back
             in its former mode afterwards.
         image_set: an ImageSet, or anything with a length, `labels` and `batch(indices)`.
-        batch_size: images in one pass; it changes speed and memory, and results only by rounding. None: 64 on a CPU,
-            whose caches hold as much, else 500.
+        batch_size: images in one pass; it changes speed and memory, and results only by rounding. None:
+            `runtime.inference_batch`.
 
     Raises:
         ValueError: no images, an impossible batch size, or features that are not finite.
@@ -49,7 +50,7 @@ def extract(model: nn.Module, image_set, batch_size: int | None = None) -> Extra
 
     labels = torch.as_tensor(image_set.labels)
     device = next((parameter.device for parameter in model.parameters()), labels.device)
-    batch_size = batch_size or (64 if device.type == "cpu" else 500)
+    batch_size = batch_size or runtime.inference_batch(device)
     # Part by part, because a caller may keep some batch norms in eval mode on purpose.
     modes = {module: module.training for module in model.modules()}
     pooled, logits = [], []

@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
-from filelock import FileLock, Timeout
+from filelock import Timeout
 from torch import nn
 
 from dcd_utils import losses, models, runtime
@@ -19,7 +19,7 @@ from dcd_utils.data import ImageSet
 from dcd_utils.training.api import distill, train
 from dcd_utils.training.loop import NonFiniteLoss, evaluate, resolve_precision
 from dcd_utils.training.recipe import Recipe, recipe_for
-from dcd_utils.training.runs import config_hash
+from dcd_utils.training.runs import config_hash, run_lock
 
 
 def reproduce(
@@ -262,11 +262,9 @@ class _Grid:
 
     @contextlib.contextmanager
     def _claim(self, task: _Task) -> Iterator[bool]:
-        """Whether the task's run is this process's own for now; the lock of a process that dies is free again."""
+        """Whether the task's run is this process's own for now."""
         known = self._known(task)
-        folder = runtime.data_dir() / "runs" / ".locks"
-        folder.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(folder / f"{task.network}-{config_hash(known)}.lock")
+        lock = run_lock(f"{task.network}-{config_hash(known)}")
         try:
             lock.acquire(timeout=0)
         except Timeout:

@@ -172,14 +172,14 @@ def evaluate(
     """(top-1, top-5) accuracy in % on unaugmented images, batch norm in eval mode; the model's mode is restored.
 
     Args:
-        batch_size: images in one pass. None: 64 on a CPU, whose caches hold as much, else 500.
+        batch_size: images in one pass; None: `runtime.inference_batch`.
 
     Raises:
         ValueError: the set is empty, or the network's outputs do not match its classes.
     """
     if not len(image_set):
         raise ValueError("the image set is empty: there is nothing to evaluate")
-    batch_size = batch_size or (64 if image_set.device.type == "cpu" else 500)
+    batch_size = batch_size or runtime.inference_batch(image_set.device)
     was_training = model.training
     model.eval()
     top1 = top5 = 0

@@ -73,6 +73,13 @@ def config_hash(config: dict) -> str:
     return hashlib.sha256(json.dumps(config, sort_keys=True).encode()).hexdigest()[:12]
 
 
+def run_lock(name: str) -> FileLock:
+    """A lock between processes that share a data folder; that of a process that dies is free again."""
+    folder = runtime.data_dir() / "runs" / ".locks"
+    folder.mkdir(parents=True, exist_ok=True)
+    return FileLock(folder / f"{name}.lock")
+
+
 class RunBusy(RuntimeError):
     """Another process is training this run, and the caller did not want to wait for it."""
 
@@ -114,9 +121,7 @@ class RunFolder:
         Args:
             on_wait: called once if another process holds it, before waiting until that one is done or dead; may raise.
         """
-        locks = runtime.data_dir() / "runs" / ".locks"
-        locks.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(locks / f"run-{hashlib.sha256(str(self.path.resolve()).encode()).hexdigest()[:16]}.lock")
+        lock = run_lock(f"run-{hashlib.sha256(str(self.path.resolve()).encode()).hexdigest()[:16]}")
         try:
             lock.acquire(timeout=0)
         except Timeout:

@@ -124,7 +124,7 @@ def _run(
         raise ValueError(f"{len(train)} training images were given: pass at least 2")
     model, objective = model.to(device), objective.to(device)
     _probe(model, train, "network")
-    recipe = recipe.but(precision="fp32" if plain else resolve_precision(recipe.precision, device))
+    recipe = recipe.but(precision="fp32" if plain else resolve_precision(recipe.precision, device, model))
     name = getattr(model, "name", type(model).__name__)
     config = {
         "format": FORMAT,

@@ -73,7 +73,7 @@ def benchmark(
             "least 2 images, and at least one step and round must be timed"
         )
     device = device or runtime.device()
-    precision = resolve_precision(precision, device)
+    precision = resolve_precision(precision, device, models.create(student, CLASSES))
     bench = _Bench(teacher, student, batch_size, steps, precision, device)
     rows: dict[str, list[tuple[float, float | None]]] = {mode: [] for mode in MODES}
     for _ in range(rounds):
@@ -288,7 +288,8 @@ def reset_peak(device: torch.device) -> None:
 
 
 def peak(device: torch.device) -> float | None:
-    """Most memory since `reset_peak`, in MB: allocated on a GPU, else resident in this process; None: unknown."""
+    """Most memory since `reset_peak`, in MB: allocated on a GPU, else resident in this process (the plain way's workers
+    come on top); None: unknown."""
     if device.type == "cuda":
         return round(torch.cuda.max_memory_allocated(device) / 1e6, 1)
     try:
@@ -311,7 +312,7 @@ def table(result: dict) -> str:
         f"{result['hardware']}, torch {result['versions']['torch']}; median of {result['rounds']} rounds of "
         f"{result['steps']} steps.",
         "",
-        "| | images/s | slowest to fastest round | ms a step | times plain | peak memory, MB |",
+        "| | images/s | slowest to fastest round | ms a step | times plain | peak memory of this process, MB |",
         "|---|---|---|---|---|---|",
     ]
     for mode in MODES:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import os
 import time
@@ -71,13 +72,18 @@ def reproduce(
         raise ValueError(f"weights were given for {', '.join(strangers)}, which no pair has as its teacher")
     methods, seeds = _expand(methods), list(seeds)
     wanted = [("teacher", teacher_seed), *((method, seed) for seed in seeds for method in methods)]
+
+    @functools.cache
+    def own_recipe(network, base):
+        own = recipe_for(base, network)
+        built = models.create(network, train_set.num_classes)
+        return own.but(precision="fp32" if plain else resolve_precision(own.precision, train_set.device, built))
+
     tasks = []
     for teacher, student in pairs:
         for method, seed in wanted:
             network, base = (teacher, teacher_recipe or recipe) if method == "teacher" else (student, recipe)
-            own = recipe_for(base, network)
-            own = own.but(precision="fp32" if plain else resolve_precision(own.precision, train_set.device))
-            tasks.append(_Task(teacher, student, method, seed, own))
+            tasks.append(_Task(teacher, student, method, seed, own_recipe(network, base)))
     grid.run(tasks)
     return grid.results
 

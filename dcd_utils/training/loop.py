@@ -27,8 +27,11 @@ def autocast(device: torch.device, precision: str):
     return torch.autocast(device.type, torch.bfloat16) if precision == "bf16" else nullcontext()
 
 
-def resolve_precision(precision: str, device: torch.device) -> str:
-    """What "auto" means on this device: "bf16" where it is native, else "fp32".
+def resolve_precision(precision: str, device: torch.device, network: nn.Module | None = None) -> str:
+    """What "auto" means for a network on this device: "bf16" where it is native and pays, else "fp32".
+
+    On a CPU it does not pay for convolutions in groups: MobileNetV2 trains at half its fp32 speed, ShuffleV2 at three
+    quarters.
 
     Raises:
         ValueError: "bf16" on a GPU that has no such arithmetic. (A CPU without it emulates it: right, but slower than
@@ -36,13 +39,17 @@ def resolve_precision(precision: str, device: torch.device) -> str:
     """
     native = runtime.bf16_pays(device)
     if precision == "auto":
-        return "bf16" if native else "fp32"
+        return "bf16" if native and not (device.type == "cpu" and _has_groups(network)) else "fp32"
     if precision == "bf16" and device.type == "cuda" and not native:
         raise ValueError(
             f'precision="bf16" was given, but {torch.cuda.get_device_name(device)} does not compute in bfloat16: '
             'choose precision="fp32", or "auto", which finds out'
         )
     return precision
+
+
+def _has_groups(network: nn.Module | None) -> bool:
+    return network is not None and any(getattr(module, "groups", 1) > 1 for module in network.modules())
 
 
 class FrozenTeacher:
@@ -183,7 +190,7 @@ def evaluate(
     was_training = model.training
     model.eval()
     top1 = top5 = 0
-    with autocast(image_set.device, resolve_precision(precision, image_set.device)):
+    with autocast(image_set.device, resolve_precision(precision, image_set.device, model)):
         for start in range(0, len(image_set), batch_size):
             indices = torch.arange(start, min(start + batch_size, len(image_set)), device=image_set.device)
             logits = model(image_set.batch(indices))

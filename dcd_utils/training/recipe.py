@@ -23,7 +23,7 @@ class Recipe:
         decay: the factor at each milestone.
         momentum, nesterov, weight_decay: of SGD; the decay acts on every trained number, as published.
         precision: "bf16" (autocast; losses and weights stay float32), "fp32", or "auto": bf16 where the device computes
-            it natively.
+            it natively and the network gains by it.
 
     Raises:
         ValueError: an impossible value; the message names it.

@@ -132,6 +132,16 @@ def test_bf16_is_refused_on_a_gpu_without_it(monkeypatch):
         loop.resolve_precision("bf16", old)
 
 
+def test_auto_precision_goes_by_the_network_on_a_cpu(monkeypatch):
+    monkeypatch.setattr(runtime, "bf16_pays", lambda device: True)
+    cpu, gpu = torch.device("cpu"), torch.device("cuda", 0)
+    for name, expected in {"resnet8": "bf16", "MobileNetV2": "fp32", "ShuffleV1": "fp32", "ShuffleV2": "fp32"}.items():
+        network = models.create(name, 10)
+        assert loop.resolve_precision("auto", cpu, network) == expected
+        assert loop.resolve_precision("auto", gpu, network) == "bf16"
+        assert loop.resolve_precision("bf16", cpu, network) == "bf16", "what is asked for is done"
+
+
 @pytest.mark.parametrize("change", [{"seed": 1}, {"recipe": FAST.but(epochs=3)}, {"model": student(seed=1)}])
 def test_another_config_is_another_run(tiny_sets, change):
     first = training.train(student(), *tiny_sets, FAST)

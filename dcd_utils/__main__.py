@@ -257,6 +257,7 @@ def _train_grid(options) -> Path:
     if len(unnamed) > 1 or (unnamed and (weights or len(teachers) > 1)):
         raise ValueError(f"--teacher-weights: write TEACHER=FILE for each of {', '.join(teachers)}")
     weights.update(zip(teachers, unnamed, strict=False))  # at most one, for the only teacher
+    held_out = f", {options.hold_out:,} training images held out to test on" if options.hold_out is not None else ""
     return training.reproduce(
         pairs,
         options.methods,
@@ -265,7 +266,7 @@ def _train_grid(options) -> Path:
         test,
         profile.recipe,
         Path(options.results) if options.results else runtime.data_dir() / "results" / profile.dataset,
-        options.label or profile.dataset,
+        options.label or profile.dataset + held_out,
         profile.teacher_recipe,
         profile.teacher_seed if options.teacher_seed is None else options.teacher_seed,
         weights,

@@ -51,6 +51,9 @@ def test_command_line(small_shapes, tmp_path, capsys):
     assert main(["reproduce", *grid, *common]) == 0
     assert main(["report", str(tmp_path / "logs")]) == 0
     assert "| KD |" in capsys.readouterr().out
+    assert main(["reproduce", *grid[:-1], str(tmp_path / "held"), "--hold-out", "20", *common]) == 0
+    assert main(["report", str(tmp_path / "held")]) == 0
+    assert "on shapes, 20 training images held out to test on: " in capsys.readouterr().out
 
 
 def test_command_line_says_what_is_wrong(small_shapes, capsys):

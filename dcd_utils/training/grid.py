@@ -188,7 +188,7 @@ class _Grid:
                 done = sum(map(self._logged, tasks))
                 pace = (time.monotonic() - began) / max(1, done - before)
                 left = _duration(pace * (len(tasks) - done)) if before < done < len(tasks) else ""
-                print(f"{done} of {len(tasks)} runs done{left}", flush=True)
+                print(f"{done} of {len(tasks)} runs done{left} (last: {task})", flush=True)
             if len(waiting) == len(todo):
                 time.sleep(1)  # other processes train all that is left
             todo = waiting

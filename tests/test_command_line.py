@@ -51,9 +51,17 @@ def test_command_line(small_shapes, tmp_path, capsys):
     assert main(["reproduce", *grid, *common]) == 0
     assert main(["report", str(tmp_path / "logs")]) == 0
     assert "| KD |" in capsys.readouterr().out
-    assert main(["reproduce", *grid[:-1], str(tmp_path / "held"), "--hold-out", "20", *common]) == 0
-    assert main(["report", str(tmp_path / "held")]) == 0
-    assert "on shapes, 20 training images held out to test on: " in capsys.readouterr().out
+
+
+def test_a_grid_on_held_out_images_says_so(shapes, tmp_path, monkeypatch):
+    given = []
+    monkeypatch.setattr(training.Profile, "load", lambda self: shapes)
+    monkeypatch.setattr(training, "reproduce", lambda *arguments: given.append(arguments) or tmp_path)
+    for options in (["--hold-out", "40"], []):
+        command_line._train_grid(command_line._parser().parse_args(["reproduce", *options]))
+    (*_, train, test), names = given[0][:5], [arguments[7] for arguments in given]
+    assert (len(train), len(test)) == (len(shapes[0]) - 40, 40)
+    assert names == ["shapes, 40 training images held out to test on", "shapes"]
 
 
 def test_command_line_says_what_is_wrong(small_shapes, capsys):

@@ -81,7 +81,7 @@ class ImageSet:
         """(the rest, `count` images held out), every class in both by its share: settings are chosen on the second.
 
         Raises:
-            ValueError: fewer images than classes would be held out, or remain.
+            ValueError: fewer images than classes would be held out, or remain, or a class has a single image.
         """
         from sklearn.model_selection import train_test_split
 
@@ -89,6 +89,12 @@ class ImageSet:
             raise ValueError(
                 f"{count} of {len(self)} images were to be held out: with {self.num_classes} classes, between "
                 f"{self.num_classes} and {len(self) - self.num_classes} can be"
+            )
+        counts = self.labels.bincount(minlength=self.num_classes)
+        if (counts == 1).any():
+            raise ValueError(
+                f'class "{self.classes[int((counts == 1).nonzero()[0])]}" has a single image, which cannot be in both '
+                "parts: add a second one, or leave the class out"
             )
         parts = train_test_split(range(len(self)), test_size=count, stratify=self.labels.cpu(), random_state=seed)
         return tuple(self.subset(sorted(part)) for part in parts)

@@ -57,3 +57,7 @@ def test_images_held_out_are_a_fair_share_of_every_class_and_no_others(shapes):
     for count in (5, 239):
         with pytest.raises(ValueError, match="between 20 and 220"):
             train.hold_out(count)
+    label = int(train.labels[0])
+    lone = [0, *(train.labels != label).nonzero().flatten().tolist()]
+    with pytest.raises(ValueError, match=f'class "{train.classes[label]}" has a single image'):
+        train.subset(lone).hold_out(60)

@@ -96,7 +96,7 @@ def report(folder: str | os.PathLike) -> str:
                 f"| {_label(method, teacher, student)} | {own.accuracy.mean():.2f} | {spread} | {len(own)} | "
                 f"{above} | {each} |"
             )
-        lines.append("")
+        lines += ["", *_not_applicable(table, teacher, student)]
     return "\n".join(lines)
 
 
@@ -172,6 +172,18 @@ def method_order(method: str) -> tuple:
     places = {"teacher": -2, "alone": -1, **{name: place for place, name in enumerate(losses.names())}}
     name, _, settings = method.partition("@")
     return (*((places.get(part, len(places)), part) for part in name.split("+")), (-1, settings))
+
+
+def _not_applicable(table: pd.DataFrame, teacher: str, student: str) -> list[str]:
+    """A line for each reason why methods cannot work with a pair."""
+    reasons: dict[str, list[str]] = {}
+    for pair_and_method, reason in table.attrs["not_applicable"].items():
+        if pair_and_method[:2] == (teacher, student):
+            reasons.setdefault(reason, []).append(pair_and_method[2])
+    lines = [
+        f"n/a: {', '.join(map(_short, sorted(found, key=method_order)))}: {why}." for why, found in reasons.items()
+    ]
+    return [line for entry in sorted(lines) for line in (entry, "")]
 
 
 def _settings(part: pd.DataFrame) -> str:

@@ -175,15 +175,13 @@ def method_order(method: str) -> tuple:
 
 
 def _not_applicable(table: pd.DataFrame, teacher: str, student: str) -> list[str]:
-    """A line for each reason why methods cannot work with a pair."""
+    """A paragraph for each reason why methods cannot work with a pair."""
     reasons: dict[str, list[str]] = {}
-    for pair_and_method, reason in table.attrs["not_applicable"].items():
-        if pair_and_method[:2] == (teacher, student):
-            reasons.setdefault(reason, []).append(pair_and_method[2])
-    lines = [
-        f"n/a: {', '.join(map(_short, sorted(found, key=method_order)))}: {why}." for why, found in reasons.items()
-    ]
-    return [line for entry in sorted(lines) for line in (entry, "")]
+    for (*pair, method), reason in table.attrs["not_applicable"].items():
+        if pair == [teacher, student]:
+            reasons.setdefault(reason, []).append(method)
+    names = {reason: ", ".join(map(_short, sorted(found, key=method_order))) for reason, found in reasons.items()}
+    return [line for reason, found in names.items() for line in (f"n/a: {found}: {reason}.", "")]
 
 
 def _settings(part: pd.DataFrame) -> str:

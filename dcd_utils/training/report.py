@@ -50,6 +50,7 @@ def _row(log: dict) -> dict:
     return {key: log[key] for key in keys} | {
         "epochs": recipe.get("epochs"),
         "precision": recipe.get("precision"),
+        "plain": log["config"].get("plain", False),
         "torch": log["versions"]["torch"],
         "images_per_second": sum(speeds) / len(speeds) if speeds else None,
         "departs": "; ".join(_departures(log)),
@@ -192,7 +193,7 @@ def _settings(part: pd.DataFrame) -> str:
         epochs += f" (teacher {', '.join(map(str, sorted(own)))})"
     if teacher.epochs.isna().any():
         epochs += " (teacher's weights from a file)"
-    return f"{epochs} epochs, {', '.join(sorted({*part.precision.dropna()}))}"
+    return ", ".join([f"{epochs} epochs", *sorted({*part.precision.dropna()}), *["the plain way"] * bool(part.plain.any())])
 
 
 def _machines(part: pd.DataFrame) -> str:

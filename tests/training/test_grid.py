@@ -86,6 +86,12 @@ def test_a_method_that_cannot_work_with_a_pair_is_noted_and_the_rest_goes_on(tin
     assert "| FSP" not in text and "n/a: FSP: the student's maps have " in text
 
 
+@pytest.mark.parametrize("plain", [False, True])
+def test_a_table_says_when_it_was_trained_the_plain_way(tiny_sets, tmp_path, plain):
+    training.reproduce(PAIR, ["kd"], [0], *tiny_sets, FAST, tmp_path / "logs", "tiny", plain=plain)
+    assert ("1 epochs, fp32, the plain way, last" in training.report(tmp_path / "logs")) == plain
+
+
 def test_a_run_that_stops_being_finite_is_reported_after_the_others(tiny_sets, tmp_path, monkeypatch):
     def distill(student, *arguments, original=grid.distill, **settings):
         if arguments[3] == "dcd":

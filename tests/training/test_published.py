@@ -45,9 +45,8 @@ def test_published_transfer():
 def results(*rows: tuple, departs: str = "") -> pd.DataFrame:
     """What `read_results` returns for rows of (teacher, student, method, seed, accuracy)."""
     table = pd.DataFrame(rows, columns=["teacher", "student", "method", "seed", "accuracy"])
-    return table.assign(
-        dataset="cifar100", epochs=240, precision="bf16", hardware="a computer", torch="2.14", departs=departs
-    )
+    about = {"dataset": "cifar100", "epochs": 240, "precision": "bf16", "plain": False, "torch": "2.14"}
+    return table.assign(**about, hardware="a computer", departs=departs)
 
 
 def cells(text: str, name: str) -> list[list[str]]:

@@ -193,7 +193,8 @@ def _settings(part: pd.DataFrame) -> str:
         epochs += f" (teacher {', '.join(map(str, sorted(own)))})"
     if teacher.epochs.isna().any():
         epochs += " (teacher's weights from a file)"
-    return ", ".join([f"{epochs} epochs", *sorted({*part.precision.dropna()}), *["the plain way"] * bool(part.plain.any())])
+    plain = ["the plain way"] if part.plain.any() else []
+    return ", ".join([f"{epochs} epochs", *sorted({*part.precision.dropna()}), *plain])
 
 
 def _machines(part: pd.DataFrame) -> str:

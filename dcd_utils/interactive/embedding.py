@@ -83,7 +83,6 @@ def embedding_explorer(
             title=name or title,
             frame_width=size,
             frame_height=size,
-            output_backend="webgl",
             tools="pan,wheel_zoom,box_select,lasso_select,tap,reset",
             active_scroll="wheel_zoom",
             x_axis_label="map dimension 1",

@@ -6,8 +6,10 @@ import warnings
 
 import numpy as np
 import pytest
+from sklearn.metrics import pairwise_distances
 
 from dcd_utils import analysis
+from dcd_utils.analysis import embeddings
 
 RNG = np.random.default_rng(0)
 LABELS = np.arange(120) % 3
@@ -41,6 +43,20 @@ def test_umap_is_seeded_and_silent():
     assert not np.array_equal(first.points, analysis.umap(FEATURES, seed=3, n_neighbors=8).points)
     assert analysis.silhouette(first.points, LABELS) > 0.5
     assert first.method == "UMAP" and first.settings["metric"] == "euclidean" and first.settings["n_neighbors"] == 8
+
+
+@pytest.mark.parametrize("metric", ["euclidean", "cosine"])
+def test_umap_of_many_images_sees_their_exact_neighbours(monkeypatch, metric):
+    monkeypatch.setattr(embeddings, "MANY", 100)
+    seen, search = [], embeddings._neighbours
+    monkeypatch.setattr(embeddings, "_neighbours", lambda *given: seen.append(search(*given)) or seen[-1])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)
+        first, again = (analysis.umap(FEATURES, seed=2, n_neighbors=8, metric=metric) for _ in range(2))
+    np.testing.assert_array_equal(first.points, again.points)
+    assert analysis.silhouette(first.points, LABELS) > 0.5 and "precomputed_knn" not in first.settings
+    found = pairwise_distances(FEATURES, metric=metric).argsort(axis=1)[:, :8]
+    assert all(set(row) == set(own) for row, own in zip(seen[0][0], found, strict=True))
 
 
 def test_aligned_umap_lays_the_same_image_in_the_same_place():

@@ -38,7 +38,6 @@ def test_maps_share_one_source_so_that_selections_link():
     np.testing.assert_array_equal(source.data["y1"], POINTS[::-1, 1])
     shown = np.sort(np.concatenate([renderer.view.filter.indices for renderer in renderers]))
     np.testing.assert_array_equal(shown, np.repeat(np.arange(40), 2))
-    assert all(plot.output_backend == "webgl" for plot in found(layout, Plot))
 
 
 def test_a_click_on_the_legend_hides_a_class_in_every_map():

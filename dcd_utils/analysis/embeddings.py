@@ -98,7 +98,7 @@ def umap(
     settings = _umap_settings(n_neighbors, min_dist, metric, len(features))
     data, options = _distances(features, settings)
     if len(features) >= MANY:
-        options |= {"precomputed_knn": _neighbours(features, settings)}
+        options = {**options, "precomputed_knn": _neighbours(features, settings)}
     with _quiet():
         points = UMAP(random_state=seed, transform_seed=seed, n_jobs=1, **options).fit_transform(data)
     return _embedding(points, "UMAP", settings, features, standardise, seed)
@@ -176,7 +176,7 @@ def _distances(features, settings):
     the time.
     """
     if len(features) >= MANY:
-        return features, {**settings}
+        return features, settings
     from sklearn.metrics import pairwise_distances
 
     return pairwise_distances(features, metric=settings["metric"]), {**settings, "metric": "precomputed"}
@@ -186,7 +186,7 @@ def _neighbours(features, settings):
     """(indices, distances) of each image's nearest neighbours, itself included: both [N, n_neighbors].
 
     umap-learn's own search finds most of them, and compiles for half a minute first; scikit-learn finds all of 10,000
-    images in a second.
+    images in two seconds.
     """
     from sklearn.neighbors import NearestNeighbors
 

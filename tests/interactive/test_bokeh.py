@@ -38,6 +38,8 @@ def test_maps_share_one_source_so_that_selections_link():
     np.testing.assert_array_equal(source.data["y1"], POINTS[::-1, 1])
     shown = np.sort(np.concatenate([renderer.view.filter.indices for renderer in renderers]))
     np.testing.assert_array_equal(shown, np.repeat(np.arange(40), 2))
+    # without a GPU, WebGL is read back at every frame: several times slower than a canvas
+    assert all(plot.output_backend == "canvas" for plot in found(layout, Plot))
 
 
 def test_a_click_on_the_legend_hides_a_class_in_every_map():

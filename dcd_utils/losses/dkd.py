@@ -38,16 +38,17 @@ class DKDLoss(nn.Module):
                 f"student logits are {tuple(student.shape)}, teacher logits {tuple(teacher.shape)}: both must be "
                 "[B, C] over the same C classes, at least 3"
             )
-        mask = F.one_hot(labels, student.shape[1]).bool()
-        own, target = (_split(logits / self.temperature, mask) for logits in (student, teacher.detach()))
+        own, target = (_split(logits / self.temperature, labels) for logits in (student, teacher.detach()))
         sure, rest = (F.kl_div(p, q, reduction="batchmean", log_target=True) for p, q in zip(own, target, strict=True))
         return self.temperature**2 * (self.target * sure + self.other * rest)
 
 
-def _split(logits: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+def _split(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
     """Log-probabilities of (label, not label) [B, 2], and of the other classes among themselves [B, C - 1]."""
-    others = logits[~mask].view(len(logits), -1)
-    label, rest = logits[mask], others.logsumexp(dim=1)
+    columns = torch.arange(logits.shape[1] - 1, device=logits.device).expand(len(logits), -1)
+    # picked by number: a mask would make the host wait for the device, to learn how much it picks
+    others = logits.gather(1, columns + (columns >= labels[:, None]))
+    label, rest = logits.gather(1, labels[:, None])[:, 0], others.logsumexp(dim=1)
     return torch.stack([label, rest], dim=1).log_softmax(dim=1), others.log_softmax(dim=1)
 
 

@@ -18,8 +18,10 @@ from torch.utils.flop_counter import FlopCounterMode
 from dcd_utils import losses, models, runtime
 from dcd_utils.data import ImageSet
 from dcd_utils.data.views import NUM_VIEWS
+from dcd_utils.training import graph
 from dcd_utils.training.batches import batches, draw
 from dcd_utils.training.cache import CachedTeacher
+from dcd_utils.training.graph import RecordedStep
 from dcd_utils.training.loop import (
     FrozenTeacher,
     autocast,
@@ -27,6 +29,7 @@ from dcd_utils.training.loop import (
     no_teacher,
     resolve_precision,
     train_epoch,
+    train_step,
 )
 from dcd_utils.training.recipe import PAPER
 
@@ -90,6 +93,7 @@ def benchmark(
         "rounds": rounds,
         "precision": precision,
         "workers": bench.workers,
+        **({"cuda_graph": True} if bench.recorded else {}),
         "hardware": runtime.hardware(),
         "versions": runtime.versions(),
         "images_per_second": {mode: round(batch_size / seconds[mode], 1) for mode in MODES},
@@ -122,7 +126,9 @@ class _Bench:
         self.recipe = PAPER.but(batch_size=batch_size, precision=precision)
         self.names = teacher, student
         generator = torch.Generator().manual_seed(0)
-        size = (steps + 2) * batch_size
+        self.recorded = graph.wanted(device)
+        first = 2 + self.recorded * (graph.WARM_UP + graph.CHECKED)
+        size = max(steps + 2, first) * batch_size
         self.images = ImageSet(
             torch.randint(0, 256, (size, 3, 32, 32), dtype=torch.uint8, generator=generator).to(device),
             torch.randint(0, CLASSES, (size,), generator=generator).to(device),
@@ -130,7 +136,7 @@ class _Bench:
             (0.5, 0.5, 0.5),
             (0.25, 0.25, 0.25),
         )
-        self.warm, self.timed = self.images.subset(range(2 * batch_size)), self.images.subset(range(steps * batch_size))
+        self.warm, self.timed = (self.images.subset(range(count * batch_size)) for count in (first, steps))
 
     def measure(self, mode: str) -> tuple[float, float | None]:
         """(seconds a step, peak memory in MB or None where it cannot be told)."""
@@ -149,16 +155,17 @@ class _Bench:
         if plain:
             return self._plain(student, teacher.eval(), objective, optimizer)
         if mode == "cached":
-            guide = CachedTeacher(teacher, self.timed, self.recipe.precision, self.batch_size, "memory")
-            guide.prepare(*draw(len(self.timed), 0, 0))
-        train_epoch(student, FrozenTeacher(teacher) if mode == "cached" else guide, objective, optimizer, self.warm,
-                    self.recipe, 0, 0)  # fmt: skip
+            guide = CachedTeacher(teacher, self.images, self.recipe.precision, self.batch_size, "memory")
+            for images in (self.timed, self.warm):
+                guide.prepare(*draw(len(images), 0, 0))
+        step = RecordedStep(train_step) if self.recorded else train_step
+        train_epoch(student, guide, objective, optimizer, self.warm, self.recipe, 0, 0, step)
         reset_peak(self.device)
         synchronize(self.device)
         start = time.perf_counter()
         if mode == "cached":
             guide.prepare(*draw(len(self.timed), 0, 0))
-        train_epoch(student, guide, objective, optimizer, self.timed, self.recipe, 0, 0)
+        train_epoch(student, guide, objective, optimizer, self.timed, self.recipe, 0, 0, step)
         synchronize(self.device)
         return (time.perf_counter() - start) / self.steps, peak(self.device)
 

@@ -163,7 +163,9 @@ class CachedTeacher(FrozenTeacher):
                 error = (values.float() - values.to(self.table.values.dtype).float()).abs().max().item()
                 self.storage_error = max(self.storage_error, error)
         answers = self.table.read(rows).to(self.train.device)
-        self._answers = torch.empty(len(self.train), answers.shape[1], dtype=answers.dtype, device=self.train.device)
+        if self._answers is None:  # in one place for good: a recorded step reads it there
+            shape = len(self.train), answers.shape[1]
+            self._answers = torch.empty(shape, dtype=answers.dtype, device=self.train.device)
         self._answers[indices.to(self.train.device)] = answers
 
     def __call__(self, images: Tensor, indices: Tensor | None = None) -> Features:

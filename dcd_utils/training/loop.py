@@ -14,7 +14,9 @@ from dcd_utils import runtime
 from dcd_utils.data import ImageSet
 from dcd_utils.losses import Objective
 from dcd_utils.models import Features
+from dcd_utils.training import graph
 from dcd_utils.training.batches import batches, draw, steps_per_epoch
+from dcd_utils.training.graph import RecordedStep
 from dcd_utils.training.recipe import Recipe
 
 
@@ -109,6 +111,28 @@ def make_optimizer(
     )
 
 
+def train_step(
+    model: nn.Module,
+    teacher: Callable[[Tensor, Tensor], Features | None],
+    objective: Objective,
+    optimizer: torch.optim.Optimizer,
+    recipe: Recipe,
+    images: Tensor,
+    labels: Tensor,
+    indices: Tensor,
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """One step of gradient descent on a batch; returns the logits [B, classes] and the terms, all detached."""
+    with autocast(images.device, recipe.precision):
+        target = teacher(images, indices)
+        output = model.features(images)
+    loss, terms = objective(output, target, labels, indices)
+
+    optimizer.zero_grad()
+    loss.backward()
+    optimizer.step()
+    return output.logits.detach(), {"train_loss": loss.detach(), **terms}
+
+
 def train_epoch(
     model: nn.Module,
     teacher: Callable[[Tensor, Tensor], Features | None],
@@ -118,27 +142,32 @@ def train_epoch(
     recipe: Recipe,
     seed: int,
     epoch: int,
+    step: Callable = train_step,
 ) -> dict[str, float]:
     """One pass over the training images; returns the epoch's mean of every term, and the training accuracy in %.
+
+    Args:
+        step: what is done with a batch; a `RecordedStep` does the same as `train_step`.
 
     Raises:
         NonFiniteLoss: a term stopped being finite.
     """
     ledger, steps = Ledger(), steps_per_epoch(len(train), recipe.batch_size)
     model.train()
-    for step, (indices, views) in enumerate(batches(len(train), recipe.batch_size, seed, epoch, train.device)):
-        optimizer.param_groups[0]["lr"] = recipe.learning_rate_at(epoch * steps + step, steps)
+    for number, (indices, views) in enumerate(batches(len(train), recipe.batch_size, seed, epoch, train.device)):
+        set_learning_rate(optimizer, recipe.learning_rate_at(epoch * steps + number, steps))
         images, labels = train.batch(indices, views), train.labels[indices]
-        with autocast(train.device, recipe.precision):
-            target = teacher(images, indices)
-            output = model.features(images)
-        loss, terms = objective(output, target, labels, indices)
-
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        ledger.add(labels, output.logits, {"train_loss": loss.detach(), **terms})
+        logits, terms = step(model, teacher, objective, optimizer, recipe, images, labels, indices)
+        ledger.add(labels, logits, terms)
     return ledger.close(epoch)
+
+
+def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
+    group = optimizer.param_groups[0]
+    if isinstance(group["lr"], Tensor):  # a recorded step reads it on the device
+        group["lr"].fill_(rate)
+    else:
+        group["lr"] = rate
 
 
 class Ledger:
@@ -150,7 +179,7 @@ class Ledger:
         self.names: list[str] = []
 
     def add(self, labels: Tensor, logits: Tensor, terms: dict[str, Tensor]) -> None:
-        correct = (logits.detach().argmax(dim=1) == labels).float().mean() * 100
+        correct = (logits.argmax(dim=1) == labels).float().mean() * 100
         self.names = ["train_accuracy", *terms]
         self.rows.append(torch.stack([correct, *(term.float() for term in terms.values())]))
         self.sizes.append(len(labels))
@@ -225,9 +254,10 @@ def fit(
         state: what an earlier `on_epoch` received, to go on from there; the result is that of an unbroken run.
         on_epoch: called after every epoch with all that is needed to go on: epoch, model, objective, optimizer,
             history.
-        plain: whether the optimiser goes through the weights one by one.
+        plain: whether the optimiser goes through the weights one by one, and nothing is recorded.
     """
     optimizer = make_optimizer(model, objective, recipe, train.device, plain)
+    step = RecordedStep(train_step) if graph.wanted(train.device) and not plain else train_step
     history: list[dict] = []
     if state is not None:
         model.load_state_dict(state["model"])
@@ -238,12 +268,13 @@ def fit(
         start = time.perf_counter()
         if isinstance(teacher, FrozenTeacher):
             teacher.prepare(*draw(len(train), seed, epoch))
-        row = {"epoch": epoch + 1, **train_epoch(model, teacher, objective, optimizer, train, recipe, seed, epoch)}
+        row = {"epoch": epoch + 1}
+        row |= train_epoch(model, teacher, objective, optimizer, train, recipe, seed, epoch, step=step)
         seconds = time.perf_counter() - start
         if test is not None:
             top1, top5 = evaluate(model, test, precision=recipe.precision)
             row |= {"test_accuracy": top1, "test_top5": top5}
-        row["learning_rate"] = optimizer.param_groups[0]["lr"]
+        row["learning_rate"] = float(optimizer.param_groups[0]["lr"])
         row |= {"seconds": round(seconds, 3), "images_per_second": round(len(train) / seconds, 1)}
         history.append(row)
         on_epoch(

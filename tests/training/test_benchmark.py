@@ -72,7 +72,7 @@ def test_students_and_teachers_do_what_their_way_says(monkeypatch):
         counts[mode] = sum(size == 8 for size in answers)
     assert counts["plain"] == 4, "two steps to warm up, two timed"
     assert counts["live"] == 4
-    assert counts["cached"] == 5, "two to warm up, one to learn widths, two to fill the table; none in the timed steps"
+    assert counts["cached"] == 3, "one to learn widths, two to fill the table; none in the steps"
     assert counts["student_alone"] == 0
 
 

@@ -105,10 +105,10 @@ def test_a_run_that_another_process_trains_is_waited_for(tiny_sets, monkeypatch,
 def test_a_device_out_of_memory_names_the_batch_and_keeps_what_is_there(tiny_sets, tmp_path, monkeypatch):
     recipe = FAST.but(epochs=3)
 
-    def full(*arguments, original=loop.train_epoch):
+    def full(*arguments, original=loop.train_epoch, **named):
         if arguments[-1] == 1:
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20 GiB.\nlong advice")
-        return original(*arguments)
+        return original(*arguments, **named)
 
     monkeypatch.setattr(loop, "train_epoch", full)
     with pytest.raises(RuntimeError) as error:
@@ -176,10 +176,10 @@ def test_an_interrupted_run_ends_as_an_unbroken_one(tiny_sets, teacher, tmp_path
     recipe = FAST.but(epochs=4)
     whole = training.distill(student(), teacher, *tiny_sets, "dcd+kd", recipe, run_dir=tmp_path / "whole")
 
-    def interrupted(*arguments, original=loop.train_epoch):
+    def interrupted(*arguments, original=loop.train_epoch, **named):
         if arguments[-1] == 2:
             raise KeyboardInterrupt
-        return original(*arguments)
+        return original(*arguments, **named)
 
     monkeypatch.setattr(loop, "train_epoch", interrupted)
     with pytest.raises(KeyboardInterrupt):

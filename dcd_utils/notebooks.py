@@ -40,6 +40,8 @@ CHECKOUT = Path(__file__).resolve().parent.parent
 WIDGET = "application/vnd.jupyter.widget-view+json"
 # trains what most others wait for, so it has all cores to itself, and comes first
 FIRST = "01_teacher_training"
+# take longest, so they are begun before the others: at the end no core waits for one of them
+LONGEST = ("03_student_distillation", "04_embeddings", "06_method_comparison")
 KEPT_CELL_METADATA = ("tags", "nbgrader", "jupyter", "slideshow")
 
 
@@ -203,8 +205,8 @@ def run(paths: list[Path], output: Path, parameters=None, in_place=False, timeou
     """Execute notebooks, report each in a line, and say at the end where they are.
 
     Args:
-        jobs: how many at a time, begun in the order of `paths` (but see FIRST); they share the processor's cores. One
-            that needs a run which another is training waits for it.
+        jobs: how many at a time, begun in the order of `paths` (but see FIRST and LONGEST); they share the processor's
+            cores. One that needs a run which another is training waits for it.
 
     Returns:
         the exit code: 0 if every notebook ran and was written, else 1.
@@ -237,7 +239,8 @@ def run(paths: list[Path], output: Path, parameters=None, in_place=False, timeou
         first = [path for path in paths if path.stem == FIRST]
         for path in first:
             one(path, threads=None)
-        _side_by_side(one, [path for path in paths if path not in first], jobs)
+        rest = sorted((path for path in paths if path not in first), key=lambda path: path.stem not in LONGEST)
+        _side_by_side(one, rest, jobs)
     where = "in place" if in_place else f"{output.resolve()}{os.sep}*.html and *.ipynb"
     if failed:
         names = ", ".join(path.stem for path in paths if path in failed)

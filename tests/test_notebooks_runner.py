@@ -115,6 +115,20 @@ def test_notebooks_run_side_by_side_and_share_the_cores(course, tmp_path, monkey
     assert "--jobs 0" in capsys.readouterr().err
 
 
+def test_the_longest_are_begun_first(course, tmp_path, monkeypatch):
+    begun = []
+    monkeypatch.setattr(notebooks, "_side_by_side", lambda one, paths, jobs: begun.extend(path.stem for path in paths))
+    monkeypatch.setattr(notebooks, "LONGEST", ("03_c", "02_b"))
+    paths = [course(name, code("1")) for name in ("00_a", "02_b", "03_c", "05_d")]
+    notebooks.run(paths, tmp_path / "out", jobs=2)
+    assert begun == ["02_b", "03_c", "00_a", "05_d"]
+
+
+def test_names_in_the_runner_are_notebooks():
+    there = {path.stem for path in (notebooks.CHECKOUT / "notebooks").glob("*.ipynb")}
+    assert {notebooks.FIRST, *notebooks.LONGEST} < there
+
+
 def test_a_failing_cell_is_reported_and_the_others_go_on(course, tmp_path, capsys):
     raising = code("raise ValueError('first\\nlast line')")
     bad = course("01_bad", code("x = 1"), text("t"), raising, code("print('never')"))

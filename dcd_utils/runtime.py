@@ -8,6 +8,7 @@ import hashlib
 import os
 import platform
 import random
+import re
 import sys
 from collections.abc import Mapping
 from importlib import metadata
@@ -143,6 +144,20 @@ def reuse_freed_memory() -> bool:
             trim_threshold, mmap_threshold = -1, -3  # M_TRIM_THRESHOLD, M_MMAP_THRESHOLD of malloc.h
             return bool(library.mallopt(mmap_threshold, 1 << 30) and library.mallopt(trim_threshold, (1 << 31) - 1))
     return False
+
+
+def free_memory() -> int | None:
+    """Bytes of memory that this process can still take: of the machine, and of its container; None: unknown."""
+    found = []
+    with contextlib.suppress(OSError, TypeError):  # not Linux
+        found.append(int(re.search(r"MemAvailable:\s+(\d+) kB", Path("/proc/meminfo").read_text())[1]) * 1024)
+    with contextlib.suppress(OSError, ValueError):  # "max": no limit
+        limit, used = (int(Path("/sys/fs/cgroup", name).read_text()) for name in ("memory.max", "memory.current"))
+        found.append(max(0, limit - used))
+    if not found:
+        with contextlib.suppress(OSError, AttributeError, ValueError):
+            found.append(os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
+    return min(found, default=None)
 
 
 def inference_batch(on: torch.device) -> int:

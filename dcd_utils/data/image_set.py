@@ -108,10 +108,13 @@ class ImageSet:
 
     def normalize(self, images: Tensor) -> Tensor:
         """uint8 [B, 3, H, W] -> float32 (pixel / 255 - mean) / std."""
-        mean, std = (torch.tensor(values, device=images.device).view(3, 1, 1) for values in (self.mean, self.std))
+        key = images.device, self.mean, self.std
+        if key not in self._memo:  # brought to the device once: at each step it would keep the host waiting
+            mean, std = (torch.tensor(values, device=images.device).view(3, 1, 1) for values in (self.mean, self.std))
+            self._memo[key] = 1 / (255 * std), mean / std
+        factor, shift = self._memo[key]
         layout = torch.channels_last if self.channels_last else torch.contiguous_format
-        floats = images.to(torch.float32, memory_format=layout)
-        return floats.mul_(1 / (255 * std)).sub_(mean / std)
+        return images.to(torch.float32, memory_format=layout).mul_(factor).sub_(shift)
 
     def batch(self, indices: Tensor, views: Tensor | None = None) -> Tensor:
         """Normalised images [B, 3, H, W] at `indices`, each in its view (None: as it is)."""

@@ -15,10 +15,10 @@ def distances(features: Tensor) -> Tensor:
     """Distances between the rows of a batch over their mean, zeros on the diagonal: [B, B]."""
     # from differences: squared norms minus products would cancel where images lie close, and the root enlarges that
     squared = (features[:, None] - features[None]).pow(2).sum(dim=2)
-    apart = ~torch.eye(len(features), dtype=torch.bool, device=features.device)
+    apart = 1 - torch.eye(len(features), dtype=squared.dtype, device=features.device)
     # the root has no slope at zero: equal images get a small distance and no gradient
     found = squared.clamp(min=_SMALLEST).sqrt() * apart
-    return found / found[apart].mean()
+    return found / (found.sum() / apart.sum())
 
 
 def angles(features: Tensor) -> Tensor:

@@ -11,7 +11,7 @@ from tqdm.auto import tqdm
 
 from dcd_utils import losses, models, runtime
 from dcd_utils.data import ImageSet
-from dcd_utils.training.cache import CacheDoesNotFit, CachedTeacher, parse
+from dcd_utils.training.cache import CachedTeacher, parse
 from dcd_utils.training.loop import FrozenTeacher, Preactivated, fit, no_teacher, resolve_precision
 from dcd_utils.training.recipe import QUICK, Recipe
 from dcd_utils.training.runs import FORMAT, Run, RunBusy, RunFolder
@@ -164,9 +164,10 @@ def _run(
         except torch.OutOfMemoryError as error:
             raise RuntimeError(
                 f"{label}: {device} ran out of memory with {recipe.batch_size} images of "
-                f"{tuple(train.images.shape[1:])} a step: choose a smaller batch_size, a smaller network or "
-                f'precision="bf16", or free the device (its own words: {str(error).splitlines()[0]}). Epochs that '
-                "were finished are kept, and the same call goes on after them"
+                f"{tuple(train.images.shape[1:])} a step: choose a smaller batch_size, a smaller network, "
+                f'precision="bf16" or another place for the answers of a teacher (cache="file"), or free the device '
+                f"(its own words: {str(error).splitlines()[0]}). Epochs that were finished are kept, and the same call "
+                "goes on after them"
             ) from error
         folder.finish(model, run.rows)
     _settle(run)
@@ -197,6 +198,8 @@ def _learn(run, folder, state, label, teacher, train, test, recipe, seed, detail
             bar.update()
 
         run.rows = fit(model, guide, objective, train, test, recipe, seed, state, on_epoch, plain)
+    if isinstance(guide, CachedTeacher) and guide.storage_error:
+        how += f", stored answers off by at most {guide.storage_error:.1g}"
     return how
 
 
@@ -204,15 +207,18 @@ def _guide(teacher, objective, train, recipe, cache, details):
     """(what the loop asks, a remark for the line that reports the run)."""
     if teacher is None:
         return no_teacher, ""
+    live = FrozenTeacher(teacher, recipe.batch_size)
     if objective.reads_maps or cache == "off":
-        return FrozenTeacher(teacher, recipe.batch_size), ", live teacher"
+        return live, ", live teacher (its maps are read)" if objective.reads_maps else ", live teacher"
     try:
         guide = CachedTeacher(teacher, train, recipe.precision, recipe.batch_size, cache, details["teacher"])
-    except (CacheDoesNotFit, OSError) as error:
+    except OSError as error:  # a full disk
+        return live, f", live teacher (its answers cannot be stored: {error})"
+    except ValueError as error:  # no room, or a damaged file
         if parse(cache)[0] != "auto":
             raise
         # nobody asked for a table, so nobody is stopped for the want of one
-        return FrozenTeacher(teacher, recipe.batch_size), f", live teacher ({error})"
+        return live, f", live teacher ({error})"
     return guide, f", cached teacher ({guide})"
 
 

@@ -194,21 +194,24 @@ def _open(key: dict, rows: int, width: int, dtype: torch.dtype, place: str, devi
     free = _free(place, device, path)
     if place == "file" and path.exists():
         free = None  # its room is taken already
+    too_large = CacheDoesNotFit(
+        f"the teacher's answers need {_size(nbytes)} ({rows:,} views of images, {width} numbers each), but "
+        f'{_where(place, device, path)} has {_size(free or 0)} free: choose cache="off" (the teacher answers live), '
+        f'another place ({", ".join(PLACES)}) or a shorter type, as in cache="{place}:fp16"'
+    )
     if free is not None and nbytes > free:
-        raise CacheDoesNotFit(
-            f"the teacher's answers need {_size(nbytes)} ({rows:,} views of images, {width} numbers each), but "
-            f'{_where(place, device, path)} has {_size(free)} free: choose cache="off" (the teacher answers live), '
-            f'another place ({", ".join(PLACES)}) or a shorter type, as in cache="{place}:fp16"'
-        )
+        raise too_large
     if place == "file":
         return _open_file(path, key, rows, width, dtype)
     at = device if place == "device" else torch.device("cpu")
     key = f"{place} {at} {name}"
     if key not in _TABLES:
         _TABLES.clear()  # one teacher's table at a time
-        _TABLES[key] = Table(
-            torch.empty(rows, width, dtype=dtype, device=at), torch.zeros(rows, dtype=torch.int64, device=at), place
-        )
+        try:
+            values = torch.empty(rows, width, dtype=dtype, device=at)
+            _TABLES[key] = Table(values, torch.zeros(rows, dtype=torch.int64, device=at), place)
+        except torch.OutOfMemoryError as error:  # free, but in pieces
+            raise too_large from error
     return _TABLES[key]
 
 
@@ -233,10 +236,7 @@ def _free(place: str, device: torch.device, path: Path) -> int | None:
     if place == "device":
         return torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else None
     if place == "memory":
-        try:
-            return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-        except (AttributeError, ValueError, OSError):
-            return None
+        return runtime.free_memory()
     parent = next(folder for folder in path.parents if folder.exists())
     return shutil.disk_usage(parent).free
 

@@ -108,6 +108,7 @@ def make_optimizer(
         nesterov=recipe.nesterov,
         # one kernel for all weights; the update is the same but for its last bits
         fused=True if device.type in ("cuda", "cpu") and not plain else None,
+        foreach=False if plain else None,
     )
 
 
@@ -274,7 +275,8 @@ def fit(
         if test is not None:
             top1, top5 = evaluate(model, test, precision=recipe.precision)
             row |= {"test_accuracy": top1, "test_top5": top5}
-        row["learning_rate"] = float(optimizer.param_groups[0]["lr"])
+        steps = steps_per_epoch(len(train), recipe.batch_size)
+        row["learning_rate"] = recipe.learning_rate_at((epoch + 1) * steps - 1, steps)
         row |= {"seconds": round(seconds, 3), "images_per_second": round(len(train) / seconds, 1)}
         history.append(row)
         on_epoch(

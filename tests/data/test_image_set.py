@@ -1,5 +1,8 @@
+from dataclasses import replace
+
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from dcd_utils import data
 from dcd_utils.data import ImageSet
@@ -20,6 +23,25 @@ def test_batch_applies_each_view(shapes):
     indices, numbers = torch.tensor([3, 1]), torch.tensor([5, 161])
     expected = train.normalize(data.views.augment(train.images[indices], numbers))
     assert torch.equal(train.batch(indices, numbers), expected)
+
+
+def test_batches_bring_no_numbers_to_the_device(shapes):
+    """Each would make the host wait for a GPU, once a step."""
+    names = []
+
+    class Names(TorchDispatchMode):
+        def __torch_dispatch__(self, function, types, arguments=(), named=None):
+            names.append(function.overloadpacket.__name__)
+            return function(*arguments, **(named or {}))
+
+    train = shapes[0].subset(range(8))
+    for expected in (2, 0):  # mean and std, the first time
+        names.clear()
+        with Names():
+            train.batch(torch.arange(4), torch.arange(4))
+        assert names.count("lift_fresh") == expected and "index" in names
+    other = replace(train, mean=(0.1, 0.2, 0.3))
+    assert not torch.equal(other.batch(torch.arange(4)), train.batch(torch.arange(4)))
 
 
 def test_subset_and_digest(shapes):

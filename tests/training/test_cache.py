@@ -126,16 +126,36 @@ def test_a_file_that_was_tampered_with_is_named(tiny_sets, teacher):
             training.CachedTeacher(teacher, tiny_sets[0], "fp32", 16, "file")
 
 
+def test_a_damaged_file_stops_only_who_asked_for_it(tiny_sets, teacher, capsys):
+    training.distill(student(), teacher, *tiny_sets, "kd", FAST)
+    table_file().write_bytes(table_file().read_bytes()[:-8])
+    training.distill(student(), teacher, *tiny_sets, "dcd", FAST)
+    assert "live teacher (" in (said := capsys.readouterr().out) and "delete it" in said
+    with pytest.raises(ValueError, match="delete it"):
+        training.distill(student(), teacher, *tiny_sets, "rrd", FAST, cache="file")
+
+
+def test_memory_that_is_free_in_pieces_only(tiny_sets, teacher, monkeypatch):
+    def full(*_, **__):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    cache._TABLES.clear()
+    monkeypatch.setattr(torch, "zeros", full)
+    with pytest.raises(training.CacheDoesNotFit, match='choose cache="off"'):
+        cache._open({"any": 1}, 10, 4, torch.float32, "memory", torch.device("cpu"))
+
+
 def test_a_full_disk_leaves_the_teacher_live_and_nothing_behind(tiny_sets, teacher, monkeypatch, capsys):
     def full(*_):
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(cache, "_reserve", full)
     training.distill(student(), teacher, *tiny_sets, "kd", FAST)
-    assert "live teacher ([Errno 28] No space left on device)" in capsys.readouterr().out
+    said = "live teacher (its answers cannot be stored: [Errno 28] No space left on device)"
+    assert said in capsys.readouterr().out
     assert not [*(runtime.data_dir() / "cache").glob("*.table"), *(runtime.data_dir() / "cache").glob("*.partial")]
-    with pytest.raises(OSError, match="No space"):
-        training.distill(student(), teacher, *tiny_sets, "dcd", FAST, cache="file")
+    training.distill(student(), teacher, *tiny_sets, "dcd", FAST, cache="file")
+    assert said in capsys.readouterr().out
 
 
 def test_a_table_that_does_not_fit_says_what_is_needed_and_what_to_choose(tiny_sets, teacher, monkeypatch, capsys):
@@ -149,14 +169,16 @@ def test_a_table_that_does_not_fit_says_what_is_needed_and_what_to_choose(tiny_s
 
 def test_a_method_that_reads_maps_says_that_its_teacher_is_live(tiny_sets, teacher, capsys):
     training.distill(student(), teacher, *tiny_sets, "at+kd", FAST)
-    assert "live teacher" in capsys.readouterr().out
+    assert "live teacher (its maps are read)" in capsys.readouterr().out
     training.distill(student(), teacher, *tiny_sets, "kd", FAST)
     assert "cached teacher (" in capsys.readouterr().out
 
 
-def test_shorter_storage_is_another_run_and_states_its_error(tiny_sets, teacher):
+def test_shorter_storage_is_another_run_and_states_its_error(tiny_sets, teacher, capsys):
     exact = training.distill(student(), teacher, *tiny_sets, "kd", FAST)
+    assert "off by" not in capsys.readouterr().out
     short = training.distill(student(), teacher, *tiny_sets, "kd", FAST, cache="file:fp16")
+    assert "stored answers off by at most 0.0" in capsys.readouterr().out
     assert short.config["stored_answers"] == "fp16" and short.run_dir != exact.run_dir
     assert not torch.equal(weights(short), weights(exact))
     cached = training.CachedTeacher(teacher, tiny_sets[0], "fp32", 16, "memory:fp16")

@@ -145,7 +145,7 @@ def _parser() -> argparse.ArgumentParser:
     clock.add_argument("--student", default="resnet20", help="default: resnet20")
     clock.add_argument("--batch-size", type=int, default=64)
     clock.add_argument("--batch-sizes", type=int, nargs="+", default=[], metavar="B", help="others, timed besides")
-    clock.add_argument("--steps", type=int, default=30, help="in each measurement; default: 30")
+    clock.add_argument("--steps", type=int, help="in each measurement; default: 30, on a GPU 300")
     clock.add_argument("--rounds", type=int, default=3, help="measurements of each way; the median counts; default: 3")
     clock.add_argument("--precision", choices=("auto", "fp32", "bf16"), default="auto", help="of all but the plain way")
     clock.add_argument("--json", metavar="PATH", help="keep the figures")

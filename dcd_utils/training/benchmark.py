@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
+import gc
 import json
 import os
 import re
@@ -42,7 +44,7 @@ def benchmark(
     teacher: str,
     student: str,
     batch_size: int = 64,
-    steps: int = 30,
+    steps: int | None = None,
     rounds: int = 3,
     precision: str = "auto",
     batch_sizes: tuple[int, ...] = (),
@@ -58,24 +60,26 @@ def benchmark(
     Args:
         teacher, student: names of networks.
         batch_size: images a step.
-        steps: in each measurement; `rounds` measurements of each way, the median counts.
+        steps: in each measurement, None: 30, on a GPU 300; `rounds` measurements of each way, the median counts.
         precision: of all but plain.
         batch_sizes: others, for which live, cached and student_alone are timed too.
 
     Returns:
-        a dict for JSON: machine, versions, settings; images_per_second, ms_per_step, peak_mb, spread (slowest and
-        fastest round) by way; components (ms a step); floor (operations of a step over the machine's rate of matrix
-        products); speedup over plain; by_batch_size.
+        a dict for JSON: machine, versions, settings; images_per_second, ms_per_step, peak_mb (of this process, its
+        libraries included, or reserved on a GPU), spread (slowest and fastest round) by way; components (ms a step);
+        floor (operations of a step over the machine's rate of matrix products); speedup over plain; by_batch_size.
 
     Raises:
         ValueError: an unknown network, or an impossible batch size or number of steps.
+        RuntimeError: the device ran out of memory.
     """
+    device = device or runtime.device()
+    steps = (300 if device.type == "cuda" else 30) if steps is None else steps
     if min((batch_size, *batch_sizes)) < 2 or min(steps, rounds) < 1:
         raise ValueError(
             f"batch sizes {(batch_size, *batch_sizes)}, steps={steps}, rounds={rounds} were given: a batch holds at "
             "least 2 images, and at least one step and round must be timed"
         )
-    device = device or runtime.device()
     precision = resolve_precision(precision, device, models.create(student, CLASSES))
     bench = _Bench(teacher, student, batch_size, steps, precision, device)
     rows: dict[str, list[tuple[float, float | None]]] = {mode: [] for mode in MODES}
@@ -93,7 +97,7 @@ def benchmark(
         "rounds": rounds,
         "precision": precision,
         "workers": bench.workers,
-        **({"cuda_graph": True} if bench.recorded else {}),
+        **({"cuda_graph": bench.problems} if bench.recorded else {}),
         "hardware": runtime.hardware(),
         "versions": runtime.versions(),
         "images_per_second": {mode: round(batch_size / seconds[mode], 1) for mode in MODES},
@@ -127,7 +131,8 @@ class _Bench:
         self.names = teacher, student
         generator = torch.Generator().manual_seed(0)
         self.recorded = graph.wanted(device)
-        first = 2 + self.recorded * (graph.WARM_UP + graph.CHECKED)
+        self.problems: dict[str, str | None] = {}  # by way, why its steps were not replayed
+        first = 2 + self.recorded * (graph.WARM_UP + 8)
         size = max(steps + 2, first) * batch_size
         self.images = ImageSet(
             torch.randint(0, 256, (size, 3, 32, 32), dtype=torch.uint8, generator=generator).to(device),
@@ -140,6 +145,15 @@ class _Bench:
 
     def measure(self, mode: str) -> tuple[float, float | None]:
         """(seconds a step, peak memory in MB or None where it cannot be told)."""
+        try:
+            return self._measure(mode)
+        except torch.OutOfMemoryError as error:
+            raise RuntimeError(
+                f"{self.device} ran out of memory in the {mode} way with {self.batch_size} images a step: choose a "
+                f"smaller --batch-size or a smaller pair, or free the device ({str(error).splitlines()[0]})"
+            ) from error
+
+    def _measure(self, mode: str) -> tuple[float, float | None]:
         plain = mode == "plain"
         if not plain and self.device.type == "cpu":
             runtime.reuse_freed_memory()
@@ -155,19 +169,23 @@ class _Bench:
         if plain:
             return self._plain(student, teacher.eval(), objective, optimizer)
         if mode == "cached":
-            guide = CachedTeacher(teacher, self.images, self.recipe.precision, self.batch_size, "memory")
+            place = "device" if self.device.type == "cuda" else "memory"
+            guide = CachedTeacher(teacher, self.images, self.recipe.precision, self.batch_size, place)
             for images in (self.timed, self.warm):
                 guide.prepare(*draw(len(images), 0, 0))
         step = RecordedStep(train_step) if self.recorded else train_step
+        reset_peak(self.device)  # and not later: what it gives back must be taken anew, which costs time
         train_epoch(student, guide, objective, optimizer, self.warm, self.recipe, 0, 0, step)
-        reset_peak(self.device)
         synchronize(self.device)
         start = time.perf_counter()
         if mode == "cached":
             guide.prepare(*draw(len(self.timed), 0, 0))
         train_epoch(student, guide, objective, optimizer, self.timed, self.recipe, 0, 0, step)
         synchronize(self.device)
-        return (time.perf_counter() - start) / self.steps, peak(self.device)
+        seconds = (time.perf_counter() - start) / self.steps
+        if self.recorded:
+            self.problems[mode] = step.problem
+        return seconds, peak(self.device)
 
     def _plain(self, student, teacher, objective, optimizer) -> tuple[float, float | None]:
         """Public code's epoch, the first two batches untimed."""
@@ -175,9 +193,9 @@ class _Bench:
             PlainImages(self.images), self.batch_size, shuffle=True, num_workers=self.workers, drop_last=True
         )
         student.train()
+        reset_peak(self.device)
         for step, (images, labels) in enumerate(loader):
             if step == 2:
-                reset_peak(self.device)
                 synchronize(self.device)
                 start = time.perf_counter()
             images, labels = images.to(self.device), labels.to(self.device)
@@ -287,18 +305,23 @@ def synchronize(device: torch.device) -> None:
 
 
 def reset_peak(device: torch.device) -> None:
+    """Give back what is free but held, and let `peak` start from what is in use."""
+    gc.collect()
     if device.type == "cuda":
+        torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats(device)
     else:
+        with contextlib.suppress(OSError, AttributeError):
+            ctypes.CDLL(None).malloc_trim(0)
         with contextlib.suppress(OSError):
             Path("/proc/self/clear_refs").write_text("5")  # Linux: the resident peak starts anew
 
 
 def peak(device: torch.device) -> float | None:
-    """Most memory since `reset_peak`, in MB: allocated on a GPU, else resident in this process (the plain way's workers
-    come on top); None: unknown."""
+    """Most memory since `reset_peak`, in MB: reserved on a GPU (a recorded step keeps its own), else resident in this
+    process (the plain way's workers come on top); None: unknown."""
     if device.type == "cuda":
-        return round(torch.cuda.max_memory_allocated(device) / 1e6, 1)
+        return round(torch.cuda.max_memory_reserved(device) / 1e6, 1)
     try:
         found = re.search(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text())
     except OSError:
@@ -330,7 +353,11 @@ def table(result: dict) -> str:
             f"{rate / result['images_per_second']['plain']:.2f} | {'' if peak_mb is None else f'{peak_mb:,.0f}'} |"
         )
     parts, floor = result["components"], result["floor"]
+    data, teacher = parts["data"] / result["ms_per_step"]["live"], teacher_share(result)
     lines += [
+        "",
+        f"Of a live step: {teacher:.0%} teacher, {data:.0%} images and views, {1 - teacher - data:.0%} student and "
+        "losses.",
         "",
         f"By themselves, ms a batch: images {parts['data']} (plain {parts['data, plain']}), teacher {parts['teacher']} "
         f"(plain {parts['teacher, plain']}). Floor, multiply-accumulates of a step at "
@@ -339,6 +366,14 @@ def table(result: dict) -> str:
         f"cached way runs at {result['of_student_alone']:.0%} of the student alone.",
     ]
     return "\n".join([*lines, ""])
+
+
+def teacher_share(result: dict) -> float:
+    """The teacher's part of a live step's time; of a recorded one, what the student alone leaves."""
+    times = result["ms_per_step"]
+    if "cuda_graph" in result:
+        return 1 - times["student_alone"] / times["live"]
+    return result["components"]["teacher"] / times["live"]
 
 
 def holds_benchmarks(folder: str | os.PathLike) -> bool:
@@ -370,11 +405,10 @@ def benchmark_report(folder: str | os.PathLike) -> str:
     ]
     for result in results:
         rates, times = result["images_per_second"], result["speedup"]
-        share = result["components"]["teacher"] / result["ms_per_step"]["live"]
         lines.append(
             f"| {result['teacher']} to {result['student']} | {rates['plain']:,.0f} | {rates['live']:,.0f} "
             f"({times['live']:.2f}) | {rates['cached']:,.0f} ({times['cached']:.2f}) | {rates['student_alone']:,.0f} | "
-            f"{result['of_student_alone']:.0%} | {share:.0%} | {result['floor']['share_live']:.0%} |"
+            f"{result['of_student_alone']:.0%} | {teacher_share(result):.0%} | {result['floor']['share_live']:.0%} |"
         )
     return "\n".join([*lines, ""])
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import multiprocessing
 import os
@@ -15,6 +16,7 @@ import torch
 
 from dcd_utils import analysis, data, losses, models, runtime, training
 from dcd_utils.training import benchmark, transfer
+from dcd_utils.training.runs import file_stem
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -22,9 +24,12 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     try:
         options.command(options)
-    except (ValueError, OSError, RuntimeError) as error:
+    except (ValueError, OSError, RuntimeError, ImportError) as error:
         print(f"{parser.prog}: {error}", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        print(f"{parser.prog}: stopped; what is finished is kept, the same command goes on after it", file=sys.stderr)
+        return 130
     return 0
 
 
@@ -49,6 +54,7 @@ def _parser() -> argparse.ArgumentParser:
     common.add_argument("--batch-size", type=int)
     common.add_argument("--learning-rate", type=float)
     common.add_argument("--precision", choices=("auto", "fp32", "bf16"))
+    common.add_argument("--side", type=int, help="height and width of images of your own; default: 32")
     common.add_argument("--train-size", type=int, help="how many images of shapes to make; default: 4000")
     common.add_argument("--test-size", type=int, help="as --train-size; default: 2000")
     common.add_argument(
@@ -84,6 +90,7 @@ def _parser() -> argparse.ArgumentParser:
     two.add_argument("--teacher")
     two.add_argument("--student")
     two.add_argument("--method", default="dcd+kd", help=f'{", ".join(losses.names())}; "+kd" may follow any but kd')
+    two.add_argument("--teacher-weights", metavar="FILE", help="load the teacher instead of training it")
     two.add_argument("--seed", type=int, default=0)
     two.add_argument("--run-dir", help="the student's folder")
     two.set_defaults(command=_distill)
@@ -129,7 +136,7 @@ def _parser() -> argparse.ArgumentParser:
         "--methods",
         nargs="+",
         default=["random", "alone", "kd", "dcd", "dcd+kd"],
-        help="as for reproduce; random: the student before any training. The teacher is always probed",
+        help="alone, methods as for distill; random: the student before any training. The teacher is always probed",
     )
     probes.add_argument("--seeds", nargs="+", type=int, help="instead of the profile's")
     probes.add_argument("--label", help="what logs and tables call the source; default: the data set's name")
@@ -176,6 +183,10 @@ def _prepare(options, **choices):
     sizes = {name: size for name, size in sizes.items() if size is not None}
     if sizes and profile.dataset != "shapes":
         raise ValueError(f'"{profile.dataset}" has the size it has: only "shapes" takes --train-size and --test-size')
+    if options.side is not None:
+        if profile.dataset in ("shapes", "new_shapes", "cifar100"):
+            raise ValueError(f'"{profile.dataset}" has images of 32x32: only files of your own take --side')
+        sizes["side"] = options.side
     sets = data.load(profile.dataset, profile.root, **sizes) if sizes else profile.load()
     if options.hold_out is not None:
         sets = sets[0].hold_out(options.hold_out)
@@ -192,24 +203,47 @@ def _train(options) -> None:
 
 def _distill(options) -> None:
     profile, train, test = _prepare(options, teacher=options.teacher, student=options.student)
+    if options.method.lower() == "alone":
+        raise ValueError('"alone" distils nothing: python -m dcd_utils train --network STUDENT trains on labels alone')
     losses.parse(options.method)
+    training.parse_cache(options.cache)
     network = models.create(profile.teacher, train.num_classes, seed=profile.teacher_seed)
-    recipe = training.recipe_for(profile.teacher_recipe, profile.teacher)
-    teacher = training.train(network, train, test, recipe, profile.teacher_seed, plain=options.plain)
     student = models.create(profile.student, train.num_classes, seed=options.seed)
     recipe = training.recipe_for(profile.recipe, profile.student)
-    speed = {"cache": options.cache, "plain": options.plain}
-    run = training.distill(
-        student, teacher.model, train, test, options.method, recipe, options.seed, options.run_dir, **speed
-    )
+    # what cannot work is told before the teacher is trained, not after
+    training.check_method(student, network, train, options.method, recipe.batch_size)
+    if options.teacher_weights:
+        teacher = models.load_weights(network, options.teacher_weights)
+        print(f"{profile.teacher}: {training.evaluate(teacher, test)[0]:.2f} % (weights from a file)")
+    else:
+        own = training.recipe_for(profile.teacher_recipe, profile.teacher)
+        teacher = training.train(network, train, test, own, profile.teacher_seed, plain=options.plain).model
+    choices = {"seed": options.seed, "run_dir": options.run_dir, "cache": options.cache, "plain": options.plain}
+    run = training.distill(student, teacher, train, test, options.method, recipe, **choices)
     print(f"kept in {run.run_dir}")
 
 
 def _reproduce(options) -> None:
     if options.jobs < 1:
         raise ValueError(f"--jobs {options.jobs} was given: at least one process must work")
+    try:
+        _share_grid(options)
+    except RuntimeError:
+        with contextlib.suppress(ValueError, OSError):
+            print(training.report(_results_folder(options)))  # what failed is in it, beside what did not
+        raise
+    print(training.report(_results_folder(options)))
+
+
+def _results_folder(options) -> Path:
+    name = training.profile(options.profile, options.dataset, options.root).dataset
+    return Path(options.results) if options.results else runtime.data_dir() / "results" / name
+
+
+def _share_grid(options) -> None:
+    """Train a grid, in as many processes as were asked for."""
     if options.jobs == 1:
-        results = _train_grid(options)
+        _train_grid(options)
     else:
         from dcd_utils.__main__ import _work  # not that of a module named "__main__", which workers cannot import
 
@@ -227,8 +261,6 @@ def _reproduce(options) -> None:
             raise RuntimeError("\n".join(sorted(errors)))
         if len(found) < len(workers):
             raise RuntimeError("a process died before its work was done: call the same command again to go on")
-        results = found[0][0]
-    print(training.report(results))
 
 
 def _work(options, answers) -> None:
@@ -239,7 +271,7 @@ def _work(options, answers) -> None:
         threading.Thread(target=lambda: (parent.join(), os._exit(1)), daemon=True).start()
     try:
         answers.put((_train_grid(options), None))
-    except (ValueError, OSError, RuntimeError) as error:
+    except (ValueError, OSError, RuntimeError, ImportError) as error:
         answers.put((None, str(error)))
 
 
@@ -265,7 +297,7 @@ def _train_grid(options) -> Path:
         train,
         test,
         profile.recipe,
-        Path(options.results) if options.results else runtime.data_dir() / "results" / profile.dataset,
+        _results_folder(options),
         options.label or profile.dataset + held_out,
         profile.teacher_recipe,
         profile.teacher_seed if options.teacher_seed is None else options.teacher_seed,
@@ -320,7 +352,7 @@ def _transfer(options) -> None:
 def _probe(folder, source, target, profile, method, seed, network, run, accuracy, train, test) -> None:
     """Probe one network and log it, unless its log is there."""
     config = {"format": 1, "probe_seed": 0, "target_train": train.digest(), "target_test": test.digest(), "run": run}
-    path = folder / f"{profile.teacher}-{profile.student}-{method}-seed{seed}.json"
+    path = folder / f"{file_stem(f'{profile.teacher}-{profile.student}-{method}-seed{seed}')}.json"
     if transfer.find_probe(path, config) is not None:
         print(f"{path.stem} to {target}: logged before with exactly this config", flush=True)
         return

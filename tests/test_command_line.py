@@ -12,7 +12,7 @@ import pytest
 from dcd_utils import __main__ as command_line
 from dcd_utils import data, models, training
 from dcd_utils.__main__ import main
-from dcd_utils.training import transfer
+from dcd_utils.training import grid, transfer
 
 FAST = training.Recipe(epochs=1, batch_size=16, schedule="one_cycle", milestones=(), precision="fp32")
 PAIR = [("resnet14", "resnet8")]
@@ -71,6 +71,45 @@ def test_command_line_says_what_is_wrong(small_shapes, capsys):
     assert "TEACHER:STUDENT" in capsys.readouterr().err
     assert main(["train", "--epochs", "0"]) == 1
     assert "epochs=0" in capsys.readouterr().err
+    assert main(["train", "--side", "64"]) == 1
+    assert "only files of your own take --side" in capsys.readouterr().err
+
+
+def test_distill_says_what_cannot_work_before_the_teacher_is_trained(small_shapes, monkeypatch, capsys, tmp_path):
+    monkeypatch.setattr(training, "train", lambda *_, **__: pytest.fail("trained"))
+    for options, words in {
+        ("--student", "resnet9"): "resnet8, resnet14",
+        ("--student", "torchvision/vit_b_16"): '"torchvision/vit_b_16" does not take images of 32x32 (Wrong image',
+        ("--teacher", "resnet8x4", "--student", "resnet8", "--method", "fsp"): "channels",
+        ("--student", "resnet8", "--cache", "nowhere"): 'choose "auto"',
+        ("--student", "resnet8", "--method", "alone"): "dcd_utils train",
+    }.items():
+        assert main(["distill", *options]) == 1
+        assert words in capsys.readouterr().err
+    models.save_weights(models.create("resnet14", 20, seed=3), tmp_path / "teacher.safetensors")
+    pair = ["--teacher", "resnet14", "--student", "resnet8", "--method", "kd", "--epochs", "1"]
+    assert main(["distill", *pair, "--teacher-weights", str(tmp_path / "teacher.safetensors")]) == 0
+    assert "resnet14: " in (said := capsys.readouterr().out) and "(weights from a file)" in said
+
+
+def test_ctrl_c_is_no_traceback(small_shapes, monkeypatch, capsys):
+    def stop(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(training, "train", stop)
+    assert main(["train"]) == 130
+    assert "the same command goes on after it" in capsys.readouterr().err
+
+
+def test_a_grid_with_a_failed_run_still_prints_its_table(small_shapes, monkeypatch, capsys, tmp_path):
+    def distill(*_, **__):
+        raise training.NonFiniteLoss('the loss term "kd" is nan in epoch 1')
+
+    monkeypatch.setattr(grid, "distill", distill)
+    command = ["reproduce", "--pairs", "resnet8:resnet8", "--methods", "kd", "--seeds", "0", "--epochs", "1"]
+    assert main([*command, "--results", str(tmp_path / "logs")]) == 1
+    said = capsys.readouterr()
+    assert "| KD | failed |" in said.out and "1 of 2 runs failed" in said.err
 
 
 GRID = ["reproduce", "--pairs", "resnet8:resnet8", "--seeds", "0", "--precision", "fp32", "--batch-size", "32"]
@@ -222,7 +261,7 @@ def test_transfer_logs_each_probe_once(small_target, tmp_path, capsys):
 
     assert main([*arguments, "--learning-rate", "0.01"]) == 1
     error = capsys.readouterr().err
-    assert "is the log of another config (other run)" in error and "another results folder" in error
+    assert "is the log of another config (run.recipe.learning_rate is " in error and "another results folder" in error
     assert times == {path: path.stat().st_mtime_ns for path in folder.glob("*.json")}
 
 

@@ -15,6 +15,9 @@ from tqdm.auto import tqdm
 
 from dcd_utils import runtime
 
+# part of every key: raise it when files are decoded otherwise than before
+_FORMAT = 2
+
 
 def check_side(side: int) -> None:
     """Raises ValueError for a side (height and width in pixels) that the networks cannot take."""
@@ -23,7 +26,20 @@ def check_side(side: int) -> None:
 
 
 def pixels(image: Image.Image, side: int) -> np.ndarray:
-    """uint8 [3, side, side]: RGB, scaled (bilinear) and cropped at the centre where the size differs."""
+    """uint8 [3, side, side]: RGB, scaled (bilinear) and cropped at the centre where the size differs.
+
+    A photograph is turned upright as its camera noted, 16 bits become 8, and what is transparent shows white.
+
+    Raises:
+        ValueError: pixels that are no integers, of which nobody knows what is black and what white.
+    """
+    image = ImageOps.exif_transpose(image)
+    if image.mode == "F":
+        raise ValueError("its pixels are floating-point numbers: save it with 8 or 16 bits a channel")
+    if image.mode.startswith("I"):
+        image = Image.fromarray((np.asarray(image).clip(0, 65535) // 257).astype(np.uint8))
+    if image.has_transparency_data:
+        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image.convert("RGBA"))
     image = image.convert("RGB")
     if image.size != (side, side):
         image = ImageOps.fit(image, (side, side), Image.Resampling.BILINEAR)
@@ -70,7 +86,8 @@ def cached(name: str, key, make: Callable[[], dict[str, np.ndarray]]) -> dict[st
         name: begins the file's name.
         key: whatever decides the result, in types that JSON knows.
     """
-    name = f"{name}-{hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:16]}.safetensors"
+    digest = hashlib.sha256(json.dumps([_FORMAT, key], sort_keys=True).encode()).hexdigest()[:16]
+    name = f"{name}-{digest}.safetensors"
     path = runtime.data_dir() / "cache" / name
     arrays = _read_cache(path)
     if arrays is None:

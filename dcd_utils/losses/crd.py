@@ -21,7 +21,8 @@ class CRDLoss(nn.Module):
     estimation against `negatives` images of other classes then gives the loss, both ways. The banks hold a running mean
     of unit length for every training image.
 
-    Negatives are drawn anew at every step, with replacement, from a stream that belongs to the loss (its seed comes
+    Negatives are drawn anew at every step, with replacement (the published code draws without, where the other classes
+    have enough images), from a stream that belongs to the loss (its seed comes
     from PyTorch's generator when the loss is built, its position is part of the state dict). Scores against the whole
     bank are computed once and then picked: the same numbers as from gathered embeddings, with far less memory.
 
@@ -37,7 +38,7 @@ class CRDLoss(nn.Module):
     [B, K] (indices too, instead of drawn ones) it returns a scalar; in eval mode banks and constants stay as they are.
 
     Raises:
-        ValueError: the training images have one class only, or no indices were given.
+        ValueError: the training images have one class only, negatives is below 1, or no indices were given.
     """
 
     def __init__(
@@ -53,6 +54,8 @@ class CRDLoss(nn.Module):
         super().__init__()
         if len(train_labels.unique()) < 2:
             raise ValueError("the training images have one class only: crd takes its negatives from other classes")
+        if negatives < 1:
+            raise ValueError(f"negatives={negatives} was given: an image is contrasted with at least 1")
         self.embed_student = nn.Linear(student_dim, embed_dim)
         self.embed_teacher = nn.Linear(teacher_dim, embed_dim)
         self.negatives, self.temperature, self.momentum = negatives, temperature, momentum

@@ -37,6 +37,8 @@ class FTLoss(nn.Module):
 
     The paraphraser makes the teacher's factors; a first stage trains it, then it is frozen. The translator makes the
     student's. As in the published code, factors are compared through their attention maps, not channel by channel.
+    Otherwise than there, the first stage has a rate of at most 0.01 for every student (published for ResNets), and the
+    student runs along in training mode, which moves its batch norm statistics, though no weight.
 
     Args:
         student, teacher: example maps, each a list of [B, channels, height, width].

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -13,7 +14,7 @@ class Method:
     """A distillation method, as the objective and the training loop know it.
 
     Attributes:
-        name: lower case, without a plus.
+        name: lower case letters, digits and underscores.
         build: (student features, teacher features, **options) -> the loss module. The features are an example batch, of
             which only shapes count. A method that needs "indices" is built with train_labels= [N] as well.
         reads: the field of Features that the loss is called with, of the student and of the teacher: "logits",
@@ -53,6 +54,7 @@ class Stage:
     preactivation: bool = False
 
 
+RESERVED = ("alone", "teacher", "all", "random")  # these mean something else in grids and tables
 METHODS: dict[str, Method] = {}
 
 
@@ -60,11 +62,13 @@ def register(method: Method) -> Method:
     """Make a method known by its name to `objective`, `training.distill` and the command line.
 
     Raises:
-        ValueError: the name is taken or holds a plus, or a field is impossible.
+        ValueError: the name is taken, reserved or not made of lower case letters, digits and underscores, or a field
+            is impossible.
     """
-    if not method.name or method.name != method.name.lower() or "+" in method.name or method.name == "alone":
+    if not re.fullmatch("[a-z0-9_]+", method.name) or method.name in RESERVED:
         raise ValueError(
-            f'"{method.name}" was given as a name: write it in lower case, without a plus, and not "alone"'
+            f'"{method.name}" was given as a name: write it in lower case letters, digits and underscores, and not as '
+            f"one of {', '.join(RESERVED)}"
         )
     if method.name in METHODS:
         raise ValueError(f'a method "{method.name}" exists already: choose another name')

@@ -84,7 +84,15 @@ class LibraryNetwork(Network):
                 f'"{self.name}" is a library\'s network, whose maps before the ReLU cannot be told apart: '
                 "methods that read them (ab) take one of models.names()"
             )
-        return self._run(images)
+        try:
+            return self._run(images)
+        except AssertionError as error:  # what torchvision's transformers say of a size
+            side = "x".join(map(str, images.shape[2:]))
+            words = str(error).partition(" but got Proxy")[0]
+            raise ValueError(
+                f'"{self.name}" does not take images of {side} ({words}): choose another network, or create it for '
+                f"this size, as in models.create(..., image_size={images.shape[2]})"
+            ) from error
 
     def _run(self, images: Tensor) -> Features:
         raise NotImplementedError

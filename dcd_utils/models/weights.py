@@ -4,13 +4,20 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from dcd_utils import runtime
+
+# numbers of numpy, as training scripts keep them: data, no code
+_NUMBERS = [np.dtype, *{type(np.dtype(name)) for name in ("float32", "float64", "int32", "int64", "bool")}]
+_NUMBERS.append(np.float64(0).__reduce__()[0])  # its constructor, which moved between numpy's versions
 
 
 def save_weights(model: nn.Module, path: str | os.PathLike) -> None:
@@ -29,8 +36,8 @@ def load_weights(model: nn.Module, path: str | os.PathLike) -> nn.Module:
 
     Raises:
         FileNotFoundError: nothing lies at `path`.
-        ValueError: the file is damaged, holds more than tensors, or its tensors do not fit the model: the message lists
-            what is missing, unexpected, or of another shape. The model is then unchanged.
+        ValueError: the file is damaged, holds more than tensors, its tensors do not fit the model (the message lists
+            what is missing, unexpected, or of another shape), or are not finite. The model is then unchanged.
     """
     path = Path(path)
     if path.is_dir():
@@ -51,8 +58,12 @@ def load_weights(model: nn.Module, path: str | os.PathLike) -> nn.Module:
     found = {"missing": missing, "unexpected": unexpected, "of another shape": reshaped}
     if any(found.values()):
         parts = "; ".join(f"{len(names)} {what}: {_shorten(names)}" for what, names in found.items() if names)
+        name = getattr(model, "name", type(model).__name__)
+        raise ValueError(f'"{path}" does not fit this {name}: {parts}. Check the architecture and num_classes')
+    broken = [name for name, value in state.items() if value.is_floating_point() and not value.isfinite().all()]
+    if broken:
         raise ValueError(
-            f'"{path}" does not fit this {type(model).__name__}: {parts}. Check the architecture and num_classes'
+            f'"{path}" holds numbers that are not finite, in {_shorten(broken)}: choose another file'
         )
     model.load_state_dict(state)
     return model
@@ -64,13 +75,17 @@ def _read(path: Path) -> Mapping[str, Tensor]:
             from safetensors.torch import load_file
 
             return load_file(path)
-        # the field's files often keep their command line beside the weights, in a plain container
-        with torch.serialization.safe_globals([argparse.Namespace]):
+        with path.open("rb") as file:
+            if file.read(2) not in (b"PK", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05"):
+                raise ValueError("not a file of PyTorch's")
+        # the field's files often keep their command line beside the weights, in a plain container, or an accuracy
+        with torch.serialization.safe_globals([argparse.Namespace, *_NUMBERS]), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # about the age of a pickle
             state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # each reader has its own exceptions for a damaged file
         raise ValueError(
             f'"{path}" cannot be read as weights (truncated, not a weights file, or a pickle that carries more than '
-            f"tensors): {_reason(error)}"
+            f"tensors): {reason(error)}"
         ) from error
     state = state.get("model", state) if isinstance(state, Mapping) else state
     if not isinstance(state, Mapping) or not all(
@@ -80,10 +95,13 @@ def _read(path: Path) -> Mapping[str, Tensor]:
     return state
 
 
-def _reason(error: Exception) -> str:
-    """What the reader found, without PyTorch's advice to run the file's code after all."""
+def reason(error: Exception) -> str:
+    """What PyTorch's reader found, without its advice to run the file's code after all."""
+    if called := re.search(r"(?:GLOBAL|class|function) ([\w.]+\.[\w.]+)", str(error)):
+        return f"it would call {called[1]}"
     text = str(error).partition("WeightsUnpickler error:")[2] or str(error)
-    return text.strip().partition("\n")[0].partition(". ")[0] or type(error).__name__
+    text = text.strip().partition("\n")[0].partition(". ")[0]
+    return "not a file of PyTorch's" if not text or text.isdigit() or "operand" in text else text
 
 
 def _shorten(names: list[str], limit: int = 5) -> str:

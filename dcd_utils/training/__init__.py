@@ -1,8 +1,9 @@
 """Training: recipes, the loop, and runs that are found again by their config."""
 
-from dcd_utils.training.api import distill, train
+from dcd_utils.training.api import check_method, distill, train
 from dcd_utils.training.batches import batches
 from dcd_utils.training.cache import CacheDoesNotFit, CachedTeacher
+from dcd_utils.training.cache import parse as parse_cache
 from dcd_utils.training.course import course_runs
 from dcd_utils.training.grid import reproduce
 from dcd_utils.training.loop import FrozenTeacher, NonFiniteLoss, evaluate, fit, no_teacher, train_epoch
@@ -25,6 +26,7 @@ __all__ = [
     "Run",
     "RunBusy",
     "batches",
+    "check_method",
     "comparison",
     "course_runs",
     "distill",
@@ -32,6 +34,7 @@ __all__ = [
     "fit",
     "method_order",
     "no_teacher",
+    "parse_cache",
     "profile",
     "published",
     "read_results",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 from dataclasses import asdict, replace
 
@@ -108,6 +109,48 @@ def distill(
     if storage and not plain and not objective.reads_maps:
         details["stored_answers"] = storage
     return _run("distill", student, teacher, objective, train, test, recipe, seed, run_dir, details, plain, cache, wait)
+
+
+@torch.no_grad()
+def check_method(
+    student: nn.Module,
+    teacher: nn.Module,
+    train: ImageSet,
+    method: str,
+    batch_size: int,
+    weights: dict[str, float] | None = None,
+    options: dict | None = None,
+) -> None:
+    """Try a method on one batch, before hours of training: with networks that are trained or not.
+
+    Raises:
+        ValueError: the method cannot work with this pair, this batch size, or these options.
+    """
+    pair = student.to(train.device), teacher.to(train.device)
+    outputs = [_probe(network, train, role) for network, role in zip(pair, ("student", "teacher"), strict=True)]
+    repeated = torch.arange(min(batch_size, len(train)), device=train.device) % len(outputs[0].logits)
+    outputs = [
+        models.Features([each[repeated] for each in found.maps], found.pooled[repeated], found.logits[repeated])
+        for found in outputs
+    ]
+    with torch.random.fork_rng(devices=[]):
+        labels = train.labels.cpu()
+        try:
+            objective = losses.objective(method, *outputs, weights=weights, train_labels=labels, **(options or {}))
+        except TypeError as error:
+            loss = losses.objective(method, *outputs, train_labels=labels).losses[losses.parse(method)[0]]
+            known = inspect.signature(type(loss)).parameters.values()
+            known = [each.name for each in known if each.default is not each.empty]
+            raise ValueError(
+                f"{method} was given {', '.join(f'{name}={value}' for name, value in (options or {}).items())}: its "
+                f"loss takes {', '.join(known) or 'no settings'} ({str(error).splitlines()[0]})"
+            ) from error
+        indices = torch.arange(len(repeated), device=train.device)
+        objective.to(train.device)(*outputs, train.labels[indices], indices)
+        found = objective.stage()
+        if found is not None and found[1].preactivation:
+            for network in pair:
+                network.features(train.batch(indices[:2]), preactivation=True)
 
 
 def _run(

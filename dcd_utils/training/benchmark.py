@@ -378,7 +378,8 @@ def teacher_share(result: dict) -> float:
 
 def holds_benchmarks(folder: str | os.PathLike) -> bool:
     """Whether a results folder's JSON files are those of `benchmark`."""
-    return any("images_per_second" in json.loads(path.read_text()) for path in sorted(Path(folder).glob("*.json"))[:1])
+    first = min(Path(folder).glob("*.json"), default=None)
+    return first is not None and '"by_batch_size"' in first.read_text(errors="replace")
 
 
 def read_benchmarks(folder: str | os.PathLike) -> list[dict]:

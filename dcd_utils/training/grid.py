@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import glob
 import json
 import os
 import time
@@ -11,16 +12,16 @@ from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-import torch
 from filelock import Timeout
 from torch import nn
 
 from dcd_utils import losses, models, runtime
 from dcd_utils.data import ImageSet
-from dcd_utils.training.api import distill, train
+from dcd_utils.training.api import check_method, distill, train
+from dcd_utils.training.cache import parse
 from dcd_utils.training.loop import NonFiniteLoss, evaluate, resolve_precision
 from dcd_utils.training.recipe import Recipe, recipe_for
-from dcd_utils.training.runs import config_hash, run_lock
+from dcd_utils.training.runs import FORMAT, config_hash, differences, file_stem, read_log, run_lock
 
 
 def reproduce(
@@ -42,8 +43,8 @@ def reproduce(
 
     Killed and called again it goes on where it stopped: what has a log is left alone, finished runs are loaded, a
     half-finished one is resumed. Processes that share a data folder share the work: a run that one of them trains is
-    left to it, and taken over if that process dies. A method that cannot work with a pair is noted, and a run that
-    stops being finite is reported at the end; the others are trained all the same.
+    left to it, and taken over if that process dies. A method that cannot work with a pair is noted, and so is a run
+    that stops being finite, which is not tried again; the others are trained all the same.
 
     Args:
         pairs: (teacher, student) names of networks.
@@ -60,10 +61,14 @@ def reproduce(
         cache, plain: as in `distill`.
 
     Raises:
-        ValueError: an unknown network or method, weights that do not fit, or a results folder with a log of another
-            config; nothing is then trained, unless only the teacher's weights tell the difference.
-        RuntimeError: some students' losses stopped being finite; all others are trained.
+        ValueError: an unknown network or method, settings that a method cannot have, weights that do not fit, or a
+            results folder with a log of another config; nothing is then trained, unless only the teacher's weights
+            tell the difference.
+        RuntimeError: some students could not be trained, or their losses stopped being finite; all others are trained.
     """
+    parse(cache)
+    if Path(results).exists() and not Path(results).is_dir():
+        raise ValueError(f'"{results}" is a file: name a folder for the logs')
     grid = _Grid(train_set, test_set, dataset, Path(results), teacher_weights or {}, cache, plain)
     pairs = list(dict.fromkeys(tuple(pair) for pair in pairs))
     for name in {name for pair in pairs for name in pair} - set(models.names()):
@@ -99,9 +104,19 @@ def _expand(methods: Iterable[str]) -> list[str]:
             found += ["alone", *losses.names()]
         else:
             found.append(method.lower())
-    for method in set(found) - {"alone"}:
-        losses.parse(settings_of(method)[0])
-    return list(dict.fromkeys(found))
+    for method in dict.fromkeys(found):
+        if method != "alone":
+            losses.parse(settings_of(method)[0])
+    return list(dict.fromkeys(map(_spelt, found)))
+
+
+def _spelt(method: str) -> str:
+    """The one spelling of a method with settings: "dcd@alpha=0.50" is "dcd@alpha=0.5"."""
+    name, at, _ = method.partition("@")
+    _, options, weights = settings_of(method)
+    values = [*options.items(), *(("weight", weight) for weight in weights.values())]
+    whole = {key: int(value) for key, value in values if not isinstance(value, bool) and value == int(value)}
+    return name + at + ",".join(f"{key}={json.dumps(whole.get(key, value))}" for key, value in values)
 
 
 def settings_of(method: str) -> tuple[str, dict, dict]:
@@ -124,6 +139,8 @@ def settings_of(method: str) -> tuple[str, dict, dict]:
                 "commas, for instance dcd@alpha=0.25,learn_scale=false"
             ) from None
     weights = {name.split("+")[0]: options.pop("weight")} if "weight" in options else {}
+    if any(weight < 0 for weight in weights.values()):
+        raise ValueError(f'"{method}" was given: a weight is not negative')
     return name, options, weights
 
 
@@ -144,6 +161,14 @@ class _Task:
     def __str__(self) -> str:
         return f"{self.teacher}-{self.student}-{self.method}-seed{self.seed}"
 
+    @property
+    def key(self) -> tuple[str, str, str]:
+        return self.teacher, self.student, self.method
+
+
+class _CannotTrain(RuntimeError):
+    """One run of a grid cannot be trained; the others can."""
+
 
 class _Grid:
     """Works through tasks; holds what they share."""
@@ -159,13 +184,15 @@ class _Grid:
             self._load_teacher(name)
         for task in tasks:
             self._check(task)
+        self._check_teachers(tasks)
         impossible = self._impossible(tasks)
-        tasks = [task for task in tasks if (task.teacher, task.student, task.method) not in impossible]
-        wanted = {task.teacher for task in tasks if task.method not in ("teacher", "alone") and not self._logged(task)}
+        tasks = [task for task in tasks if task.key not in impossible]
+        failed = {task: reason for task in tasks if (reason := self._failure(task))}
+        left = [task for task in tasks if task not in failed and not self._logged(task)]
+        wanted = {task.teacher for task in left if task.method not in ("teacher", "alone")}
         # a logged teacher is needed once more where one of its students is missing
-        needed = [task.method == "teacher" and task.teacher in wanted for task in tasks]
-        todo = [task for task, again in zip(tasks, needed, strict=True) if again or not self._logged(task)]
-        before, began, failed = sum(map(self._logged, tasks)), time.monotonic(), []
+        todo = [task for task in tasks if task in left or (task.method == "teacher" and task.teacher in wanted)]
+        before, began = sum(map(self._logged, tasks)), time.monotonic()
         print(f"{len(tasks)} runs, {before} of them there already", flush=True)
         while todo:
             waiting = []
@@ -173,14 +200,19 @@ class _Grid:
                 if task.method != "teacher" and self._logged(task):  # another process was faster
                     self._check(task)
                     continue
+                if reason := self._failure(task):
+                    failed[task] = reason
+                    continue
                 try:
                     if not self._attempt(task):
                         waiting.append(task)
                         continue
-                except NonFiniteLoss as error:
+                except (NonFiniteLoss, _CannotTrain) as error:
                     if task.method == "teacher":
                         raise
-                    failed.append(f"{task}: {error}")
+                    failed[task] = str(error)
+                    if isinstance(error, NonFiniteLoss):
+                        self._note_failure(task, str(error))
                 if task.method == "teacher":
                     for other in tasks:  # students in the logs had this teacher, not one of other weights
                         if other.teacher == task.teacher:
@@ -195,10 +227,30 @@ class _Grid:
         for (teacher, student, method), reason in impossible.items():
             print(f"n/a: {method} for {teacher} to {student}: {reason}")
         if failed:
-            raise RuntimeError(f"{len(failed)} of {len(tasks)} runs failed:\n" + "\n".join(failed))
+            reasons = "\n".join(f"{task}: {reason}" for task, reason in failed.items())
+            raise RuntimeError(f"{len(failed)} of {len(tasks)} runs failed:\n{reasons}")
 
     def _log(self, task: _Task) -> Path:
-        return self.results / f"{task}.json"
+        return self.results / f"{file_stem(str(task))}.json"
+
+    def _note(self, task: _Task) -> Path:
+        return self.results / f"{file_stem(str(task))}-failed.json"
+
+    def _failure(self, task: _Task) -> str | None:
+        """Why a task of this very config failed before; None: it did not, or is to be tried again."""
+        if not self._note(task).exists() or self._logged(task):
+            return None
+        note = read_log(self._note(task))
+        if differing := self._differing(task, note["config"]):
+            raise ValueError(
+                f'"{self._note(task)}" is of another config ({differing}): choose another results folder, or delete it'
+            )
+        return f"{note['failed']} (as before: delete {self._note(task)} to try again)"
+
+    def _note_failure(self, task: _Task, reason: str) -> None:
+        note = {"teacher": task.teacher, "student": task.student, "method": task.method, "seed": task.seed}
+        note |= {"failed": reason, "config": self._known(task)}
+        self._write(self._note(task).name, json.dumps(note, indent=1) + "\n")
 
     def _logged(self, task: _Task) -> bool:
         return self._log(task).exists()
@@ -211,6 +263,10 @@ class _Grid:
             return weights | known
         method, options, _ = settings_of("alone" if task.method == "teacher" else task.method)
         known |= {"seed": task.seed, "method": method, "recipe": json.loads(json.dumps(asdict(task.recipe)))}
+        known["format"] = FORMAT
+        maps = method != "alone" and any(losses.METHODS[part].reads == "maps" for part in losses.parse(method))
+        stored = None if task.method in ("teacher", "alone") or maps or self.plain else parse(self.cache)[1]
+        known["stored_answers"] = stored  # an entry that only such runs have
         known["plain"] = self.plain or None  # an entry that only plain runs have
         if options:
             known["options"] = options
@@ -221,40 +277,61 @@ class _Grid:
     def _check(self, task: _Task) -> None:
         """Raises ValueError if the task's log is there, but of another config."""
         if self._logged(task):
-            stored = json.loads(self._log(task).read_text())["config"]
+            stored = read_log(self._log(task))["config"]
             if task.method == "teacher" and task.teacher in self.teacher_weights and stored["kind"] == "train":
                 return  # it was trained once, and is loaded now: its students' logs hold the digest of its weights
-            differing = [key for key, value in self._known(task).items() if stored.get(key) != value]
-            if differing:
+            if differing := self._differing(task, stored):
                 raise ValueError(
-                    f'"{self._log(task)}" is the log of another config (other {", ".join(differing)}): choose another '
-                    "results folder"
+                    f'"{self._log(task)}" is the log of another config ({differing}): choose another results folder'
                 )
 
+    def _check_teachers(self, tasks: list[_Task]) -> None:
+        """Raises ValueError if a teacher is to be trained for students that lie beside another one's."""
+        taught = {(task.teacher, task.student) for task in tasks if task.method not in ("teacher", "alone")}
+        for task in tasks:
+            if task.method == "teacher" and (task.teacher, task.student) in taught and not self._logged(task):
+                start = glob.escape(file_stem(f"{task.teacher}-{task.student}-"))
+                names = [path.name.removeprefix(start) for path in self.results.glob(f"{start}*-seed*.json")]
+                if any(name.startswith("teacher-") for name in names) and not all(
+                    name.startswith(("teacher-", "alone-")) for name in names
+                ):
+                    raise ValueError(
+                        f'"{self.results}" holds students of a teacher of another seed than {task.seed}: choose '
+                        "another results folder"
+                    )
+
+    def _differing(self, task: _Task, stored: dict) -> str:
+        """In what a stored config is not the task's, in words; empty: in nothing."""
+        known = self._known(task)
+        stored = {key: stored.get(key) for key in known}
+        return differences(stored, known) if stored != known else ""
+
     def _impossible(self, tasks: list[_Task]) -> dict[tuple[str, str, str], str]:
-        """Why, for the pairs and methods that cannot go together; noted in the results folder, too."""
-        found, features = {}, {}
-        images = self.train_set.subset(range(len(self.train_set))[:2]).to("cpu")
-        for key in dict.fromkeys(
-            (task.teacher, task.student, task.method)
-            for task in tasks
-            if task.method not in ("teacher", "alone") and not self._logged(task)
-        ):
-            teacher, student, method = key
-            with torch.no_grad(), torch.random.fork_rng(devices=[]):
-                for name in {teacher, student} - set(features):
-                    network = models.create(name, images.num_classes, seed=0).eval()
-                    features[name] = network.features(images.batch(torch.arange(len(images))))
-                try:
-                    name, options, weights = settings_of(method)
-                    labels = self.train_set.labels.cpu()
-                    losses.objective(name, features[student], features[teacher], weights, labels, **options)
-                except TypeError as error:  # of an option that the loss does not have
-                    raise ValueError(f'"{method}" cannot be built: {error}') from error
-                except ValueError as error:
-                    found[key] = str(error)
-                    note = {"teacher": teacher, "student": student, "method": method, "not_applicable": str(error)}
-                    self._write(f"{'-'.join(key)}-not-applicable.json", json.dumps(note, indent=1) + "\n")
+        """Why, for the pairs and methods that cannot go together; noted in the results folder, too.
+
+        Raises:
+            ValueError: a method could work with the pair, but not with the settings that it was given.
+        """
+        found, networks = {}, {}
+        images = self.train_set.to("cpu")
+        for task in {
+            task.key: task for task in tasks if task.method not in ("teacher", "alone") and not self._logged(task)
+        }.values():
+            for name in {task.teacher, task.student} - set(networks):
+                networks[name] = models.create(name, images.num_classes, seed=0)
+            name, options, weights = settings_of(task.method)
+            pair, size = (networks[task.student], networks[task.teacher]), task.recipe.batch_size
+            note = self.results / f"{file_stem('-'.join(task.key))}-not-applicable.json"
+            try:
+                check_method(*pair, images, name, size)
+            except ValueError as error:
+                found[task.key] = str(error)
+                content = dict(zip(("teacher", "student", "method"), task.key, strict=True))
+                self._write(note.name, json.dumps(content | {"not_applicable": str(error)}, indent=1) + "\n")
+                continue
+            note.unlink(missing_ok=True)  # of an earlier version of the method
+            if options:
+                check_method(*pair, images, name, size, weights, options)
         return found
 
     def _attempt(self, task: _Task) -> bool:
@@ -300,7 +377,10 @@ class _Grid:
             method, options, weights = settings_of(task.method)
             teacher = self.teachers[task.teacher]
             settings = {"weights": weights, "options": options, "cache": self.cache, "plain": self.plain}
-            run = distill(network, teacher, *sets, method, task.recipe, task.seed, **settings)
+            try:
+                run = distill(network, teacher, *sets, method, task.recipe, task.seed, **settings)
+            except ValueError as error:
+                raise _CannotTrain(str(error)) from error
         self._write_log(task, run.config, json.loads((run.run_dir / "result.json").read_text()))
         if task.method == "teacher":
             self._keep(task.teacher, run.model)
@@ -317,8 +397,11 @@ class _Grid:
         """Write a run's log; a log of the same config is left as it is, another one's is never overwritten."""
         path = self._log(task)
         if path.exists():
-            if json.loads(path.read_text())["config"] != config:
-                raise ValueError(f'"{path}" is the log of another config: choose another results folder')
+            if (stored := read_log(path)["config"]) != config:
+                raise ValueError(
+                    f'"{path}" is the log of another config ({differences(stored, config)}): choose another results '
+                    "folder"
+                )
             return
         content = {"dataset": self.dataset, "teacher": task.teacher, "student": task.student, "method": task.method}
         content |= {"seed": task.seed}

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from dcd_utils import losses
 from dcd_utils.training.published import published
 from dcd_utils.training.recipe import PAPER, recipe_for
+from dcd_utils.training.runs import read_log
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -23,24 +24,34 @@ def read_results(folder: str | os.PathLike) -> pd.DataFrame:
     more.
 
     `departs` says in what a run's recipe and data are not the published ones; `attrs["not_applicable"]` holds
-    {(teacher, student, method): reason} for methods that cannot work with a pair.
+    {(teacher, student, method): reason} for methods that cannot work with a pair, and `attrs["failed"]` the same with
+    a seed behind the method, for runs that stopped being finite.
 
     Raises:
         FileNotFoundError: the folder holds no logs.
+        ValueError: one of its files is damaged, or no log.
     """
     import pandas as pd
 
-    contents = [json.loads(path.read_text()) for path in sorted(Path(folder).glob("*.json"))]
+    contents = [read_log(path) for path in sorted(Path(folder).glob("*.json"))]
     logs = [log for log in contents if "accuracy" in log]
     if not logs:
         raise FileNotFoundError(f'no logs (*.json) in "{folder}": run python -m dcd_utils reproduce first')
+    trained = {_key(log) for log in logs}
     table = pd.DataFrame(map(_row, logs)).astype({"epochs": "Int64"})
     table.attrs["not_applicable"] = {
         (log["teacher"], log["student"], log["method"]): log["not_applicable"]
         for log in contents
         if "not_applicable" in log
     }
+    table.attrs["failed"] = {
+        (*_key(log)[:3], log["seed"]): log["failed"] for log in contents if "failed" in log and _key(log) not in trained
+    }
     return table
+
+
+def _key(log: dict) -> tuple[str, str, str, int]:
+    return log["teacher"], log["student"], log["method"], log["seed"]
 
 
 def _row(log: dict) -> dict:
@@ -76,7 +87,9 @@ def report(folder: str | os.PathLike) -> str:
     table = read_results(folder)
     lines = []
     for (dataset, teacher, student), part in table.groupby(["dataset", "teacher", "student"]):
-        order = ["teacher", "alone", *sorted(set(part.method) - {"teacher", "alone"}, key=method_order)]
+        failed = {key[2:]: reason for key, reason in table.attrs["failed"].items() if key[:2] == (teacher, student)}
+        methods = {*part.method, *(method for method, _ in failed)}
+        order = ["teacher", "alone", *sorted(methods - {"teacher", "alone"}, key=method_order)]
         alone = part[part.method == "alone"].accuracy.mean()
         lines += [
             f"{teacher} to {student} on {dataset}: {_settings(part)}, last epoch, top-1 % on the test images. "
@@ -87,17 +100,23 @@ def report(folder: str | os.PathLike) -> str:
         ]
         for method in order:
             own = part[part.method == method].sort_values("seed")
+            broken = [f"failed (seed {seed})" for name, seed in failed if name == method]
             if not len(own):
-                lines.append(f"| {_label(method, teacher, student)} | not run | | 0 | | |")
+                lines.append(
+                    f"| {_label(method, teacher, student)} | {'failed' if broken else 'not run'} | | 0 | | "
+                    f"{', '.join(broken)} |"
+                )
                 continue
             spread = f"{own.accuracy.std():.2f}" if len(own) > 1 else "-"
-            above = f"{own.accuracy.mean() - alone:+.2f}" if method != "alone" else ""
-            each = ", ".join(f"{value:.2f}" for value in own.accuracy)
+            above = f"{own.accuracy.mean() - alone:+.2f}" if method != "alone" and alone == alone else ""
+            each = ", ".join([*(f"{value:.2f}" for value in own.accuracy), *broken])
             lines.append(
                 f"| {_label(method, teacher, student)} | {own.accuracy.mean():.2f} | {spread} | {len(own)} | "
                 f"{above} | {each} |"
             )
         lines += ["", *_not_applicable(table, teacher, student)]
+        for (method, seed), reason in failed.items():
+            lines += [f"Failed: {_short(method)}, seed {seed}: {reason}.", ""]
     return "\n".join(lines)
 
 
@@ -135,7 +154,7 @@ def comparison(results: str | os.PathLike | pd.DataFrame) -> str:
         f"Ours: {_settings(part)}. {_machines(part)}",
         "Published: DCD and RRD in the authors' README, all else by RepDistiller.",
     ]
-    if departs := sorted({*part.departs} - {""}):
+    if departs := sorted({reason for found in part.departs for reason in found.split("; ") if reason}):
         lines += ["", f"**Not the published experiment** ({'; '.join(departs)}): differences do not test the paper."]
     if others:
         lines += ["", f"Nothing was published for {_pairs(others)}."]
@@ -150,7 +169,9 @@ def comparison(results: str | os.PathLike | pd.DataFrame) -> str:
                 own = part[(part.teacher == pair[0]) & (part.student == pair[1]) & (part.method == method)].accuracy
                 target = expected.get((*pair, method))
                 absent = "n/a" if (*pair, method) in table.attrs.get("not_applicable", {}) else "not run"
-                cells += [_mean(own) if len(own) else absent]
+                broken = sum(key[:3] == (*pair, method) for key in table.attrs.get("failed", {}))
+                cells += [_mean(own) if len(own) else "failed" if broken else absent]
+                cells[-1] += f", {broken} failed" if broken and len(own) else ""
                 cells += ["-" if target is None else "n/a" if target != target else f"{target:.2f}"]
                 compared = len(own) > 0 and target is not None and target == target
                 cells += [f"{own.mean() - target:+.2f}" if compared else ""]
@@ -194,7 +215,8 @@ def _settings(part: pd.DataFrame) -> str:
     if teacher.epochs.isna().any():
         epochs += " (teacher's weights from a file)"
     plain = ["the plain way"] if part.plain.any() else []
-    return ", ".join([f"{epochs} epochs", *sorted({*part.precision.dropna()}), *plain])
+    unit = "epoch" if epochs == "1" else "epochs"
+    return ", ".join([f"{epochs} {unit}", *sorted({*part.precision.dropna()}), *plain])
 
 
 def _machines(part: pd.DataFrame) -> str:

@@ -77,7 +77,27 @@ def run_lock(name: str) -> FileLock:
     """A lock between processes that share a data folder; that of a process that dies is free again."""
     folder = runtime.data_dir() / "runs" / ".locks"
     folder.mkdir(parents=True, exist_ok=True)
-    return FileLock(folder / f"{name}.lock")
+    return FileLock(folder / f"{file_stem(name)}.lock")
+
+
+def file_stem(name: str) -> str:
+    """A name as part of a file's: networks of a library carry a slash."""
+    return name.replace("/", ".")
+
+
+def read_log(path: Path) -> dict:
+    """A log of a results folder.
+
+    Raises:
+        ValueError: it is damaged, or a JSON file of something else.
+    """
+    try:
+        log = json.loads(path.read_text())
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise ValueError(f'"{path}" is damaged ({error}): delete it, and call what wrote it again') from error
+    if not isinstance(log, dict) or not {"config", "not_applicable"} & set(log):
+        raise ValueError(f'"{path}" is no log of this project: take it out of the results folder')
+    return log
 
 
 class RunBusy(RuntimeError):
@@ -103,12 +123,14 @@ class RunFolder:
     def __init__(self, path: str | os.PathLike | None, config: dict, label: str):
         self.config = json.loads(json.dumps(config))
         self.path = (
-            Path(path) if path is not None else runtime.data_dir() / "runs" / f"{label}-{config_hash(self.config)}"
+            Path(path)
+            if path is not None
+            else runtime.data_dir() / "runs" / file_stem(f"{label}-{config_hash(self.config)}")
         )
         known = self._read_json("config.json")
         if known is not None and known != self.config:
             raise ValueError(
-                f'"{self.path}" holds another run: {_differences(known, self.config)}. '
+                f'"{self.path}" holds another run: {differences(known, self.config)}. '
                 "Choose another run_dir, or delete that folder if you no longer need it"
             )
         if known is None and self.path.exists() and any(self.path.iterdir()):
@@ -154,7 +176,9 @@ class RunFolder:
         try:
             return torch.load(path, map_location="cpu", weights_only=True)
         except Exception as error:  # torch raises many kinds for damaged files
-            raise ValueError(f'"{path}" is damaged ({error}): delete it to train this run from the start') from error
+            raise ValueError(
+                f'"{path}" is damaged ({models.reason(error)}): delete it to train this run from the start'
+            ) from error
 
     def save_checkpoint(self, state: dict) -> None:
         with self._partial("checkpoint.pt") as partial:
@@ -198,10 +222,11 @@ class RunFolder:
             partial.unlink(missing_ok=True)
 
 
-def _differences(known: Any, given: Any, prefix: str = "") -> str:
+def differences(known: Any, given: Any, prefix: str = "") -> str:
+    """What tells one config from another, in words."""
     if isinstance(known, dict) and isinstance(given, dict):
         keys = [key for key in {**known, **given} if known.get(key) != given.get(key)]
         return "; ".join(
-            _differences(known.get(key), given.get(key), f"{prefix}.{key}".lstrip(".")) for key in keys[:6]
+            differences(known.get(key), given.get(key), f"{prefix}.{key}".lstrip(".")) for key in keys[:6]
         )
     return f"{prefix} is {known!r} there and {given!r} here"

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from dcd_utils import runtime
 from dcd_utils.training.published import published
 from dcd_utils.training.report import method_order
+from dcd_utils.training.runs import differences, read_log
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -27,12 +28,11 @@ def find_probe(path: Path, config: dict) -> dict | None:
     """
     if not path.exists():
         return None
-    log = json.loads(path.read_text())
+    log = read_log(path)
     stored, given = log.get("config", {}), json.loads(json.dumps(config))
     if stored != given:
-        differing = [key for key in given | stored if stored.get(key) != given.get(key)]
         raise ValueError(
-            f'"{path}" is the log of another config (other {", ".join(differing)}): choose another results folder'
+            f'"{path}" is the log of another config ({differences(stored, given)}): choose another results folder'
         )
     return log
 
@@ -45,7 +45,7 @@ def write_probe(path: Path, log: dict) -> None:
 def holds_probes(folder: str | os.PathLike) -> bool:
     """Whether the logs in a folder are those of probes."""
     first = min(Path(folder).glob("*.json"), default=None)
-    return first is not None and "target" in json.loads(first.read_text())
+    return first is not None and '"target"' in first.read_text(errors="replace")
 
 
 def read_probes(folder: str | os.PathLike) -> pd.DataFrame:
@@ -59,7 +59,7 @@ def read_probes(folder: str | os.PathLike) -> pd.DataFrame:
     """
     import pandas as pd
 
-    logs = [json.loads(path.read_text()) for path in sorted(Path(folder).glob("*.json"))]
+    logs = [read_log(path) for path in sorted(Path(folder).glob("*.json"))]
     logs = [log for log in logs if "target" in log]
     if not logs:
         raise FileNotFoundError(f'no logs of probes (*.json) in "{folder}": run python -m dcd_utils transfer first')

@@ -57,6 +57,27 @@ def test_a_damaged_cache_is_decoded_again(tree):
     assert folder.load(tree)[0].digest() == first.digest()
 
 
+def test_sixteen_bits_turned_photographs_and_transparency(tree):
+    root, ramp = tree / "train" / "cat", np.linspace(0, 65535, 32 * 32).reshape(32, 32)
+    for old in root.iterdir():
+        old.unlink()
+    Image.fromarray(ramp.astype(np.uint16)).save(root / "0.png")
+    turned = Image.Exif()
+    turned[0x0112] = 6  # the camera was held on its side
+    wide = np.zeros((32, 32, 3), np.uint8)
+    wide[:16] = 255  # what it saw on top
+    Image.fromarray(wide).save(root / "1.png", exif=turned)
+    Image.fromarray(np.full((32, 32, 4), (9, 9, 9, 0), np.uint8), "RGBA").save(root / "2.png")
+    train, _ = data.load("folder", root=tree, device="cpu")
+    grey = train.images[0, 0].double()
+    assert (grey - torch.from_numpy(ramp) / 257).abs().max() <= 1 and (train.images[0] == train.images[0, :1]).all()
+    assert (train.images[1, :, :, 16:] == 255).all() and (train.images[1, :, :, :16] == 0).all()
+    assert (train.images[2] == 255).all(), "what nobody sees has no colour"
+    Image.fromarray(ramp.astype(np.float32)).save(root / "3.tiff")
+    with pytest.raises(ValueError, match="3.tiff.*floating-point numbers: save it with 8 or 16 bits"):
+        data.load("folder", root=tree, device="cpu")
+
+
 def test_an_unreadable_image_is_named(tree):
     (tree / "test" / "dog" / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\n and nothing more")
     with pytest.raises(ValueError, match="broken.png"):

@@ -40,9 +40,10 @@ def test_values_and_gradients_are_those_of_the_published_code(case):
     assert found == pytest.approx(GOLDEN[case], rel=2e-8, abs=1e-11)
 
 
-def test_every_method_has_golden_figures():
+def test_every_method_of_a_table_has_golden_figures():
     # dcd is checked against its formulas, and once against the authors' code, in test_dcd_loss.py
-    assert {case.split(", ")[0] for case in GOLDEN} == set(EVERY)
+    tables = ["kd", "fitnet", "at", "sp", "cc", "vid", "rkd", "pkt", "ab", "ft", "fsp", "nst", "crd", "rrd", "dkd", "dist", "lskd"]
+    assert {case.split(", ")[0] for case in GOLDEN} >= set(tables) and set(tables) <= set(EVERY)
 
 
 @pytest.mark.parametrize("method", losses.names())
@@ -228,7 +229,8 @@ def test_names_and_fields_that_cannot_be_registered():
 
     with pytest.raises(ValueError, match="exists already"):
         losses.register(losses.Method("kd", build, "logits", 1.0))
-    for name, reads in (("Cosine", "logits"), ("a+b", "logits"), ("alone", "logits"), ("cosine", "colours")):
+    wrong = ["Cosine", "a+b", "a@b", "a/b", "..", "a b", "", *losses.method.RESERVED]
+    for name, reads in (*((name, "logits") for name in wrong), ("cosine", "colours")):
         with pytest.raises(ValueError, match="was given as a name|a loss reads"):
             losses.register(losses.Method(name, build, reads, 1.0))
     assert "cosine" not in losses.names()

@@ -1,6 +1,7 @@
 import argparse
 import pickle
 
+import numpy as np
 import pytest
 import torch
 
@@ -19,6 +20,21 @@ def test_reads_published_files_bare_dicts_and_safetensors(tmp_path):
     for path in (tmp_path / "published.pth", tmp_path / "bare.pth", tmp_path / "weights.safetensors", tmp_path):
         loaded = models.load_weights(models.create("resnet8", 10, seed=2), path)
         assert torch.equal(outputs(loaded), outputs(source))
+
+
+def test_an_accuracy_of_numpy_beside_the_weights_is_read_over(tmp_path):
+    source = models.create("resnet8", 10, seed=1)
+    torch.save({"model": source.state_dict(), "best_acc": np.float64(71.2), "n": np.int64(3)}, tmp_path / "best.pth")
+    loaded = models.load_weights(models.create("resnet8", 10, seed=2), tmp_path / "best.pth")
+    assert torch.equal(outputs(loaded), outputs(source))
+
+
+def test_weights_that_are_not_finite_are_refused(tmp_path):
+    source = models.create("resnet8", 10, seed=1)
+    source.fc.bias.data[3] = float("nan")
+    models.save_weights(source, tmp_path / "diverged.safetensors")
+    with pytest.raises(ValueError, match="numbers that are not finite, in fc.bias"):
+        models.load_weights(models.create("resnet8", 10), tmp_path / "diverged.safetensors")
 
 
 def test_what_does_not_fit_is_listed_and_changes_nothing(tmp_path):
@@ -57,7 +73,7 @@ def test_code_inside_a_command_line_is_refused(tmp_path, monkeypatch):
     model = models.create("resnet8", 10, seed=0)
     before = outputs(model)
     torch.save({"opt": argparse.Namespace(hidden=Attack()), "model": model.state_dict()}, tmp_path / "last.pth")
-    with pytest.raises(ValueError, match=r"last.pth.*carries more than tensors.*io.open was not an allowed") as refusal:
+    with pytest.raises(ValueError, match=r"last.pth.*carries more than tensors.*it would call io.open") as refusal:
         models.load_weights(model, tmp_path / "last.pth")
     assert "Re-running" not in str(refusal.value), "no advice to run the code after all"
     assert not (tmp_path / "attacked").exists() and torch.equal(outputs(model), before)
@@ -78,11 +94,21 @@ def test_a_truncated_file_is_refused_and_changes_nothing(tmp_path, zipped, kept)
     assert torch.equal(outputs(model), before)
 
 
-@pytest.mark.parametrize("content", [pickle.dumps({"model": Attack()}), b"", b"PK\x03\x04 half a file"])
-def test_code_and_damaged_files_are_refused(tmp_path, monkeypatch, content):
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (pickle.dumps({"model": Attack()}, 2), "it would call .*open"),
+        (pickle.dumps({"model": Attack()}), ""),
+        (b"", ""),
+        (b"PK\x03\x04 half a file", ""),
+        (b"early to bed", "not a file of PyTorch's"),
+    ],
+)
+@pytest.mark.filterwarnings("error")
+def test_code_and_damaged_files_are_refused(tmp_path, monkeypatch, content, words):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "bad.pth").write_bytes(content)
-    with pytest.raises(ValueError, match="bad.pth"):
+    with pytest.raises(ValueError, match=f"bad.pth.*{words}"):
         models.load_weights(models.create("resnet8", 10), tmp_path / "bad.pth")
     assert not (tmp_path / "attacked").exists()
 

@@ -53,20 +53,23 @@ def test_the_solutions_are_the_packages_functions(written):
     assert written["alignment_loss"](student, teacher).item() == pytest.approx(1 - cka, abs=1e-10)
 
 
+COURSE = set(["kd", "fitnet", "at", "sp", "cc", "vid", "rkd", "pkt", "ab", "ft", "fsp", "nst", "crd", "rrd", "dcd", "dkd", "dist", "lskd"])  # yours may join them
+
+
 def test_the_map_and_the_order_name_every_method(cells):
     namespace = {}
     compares = cells["map-code"].split("places =")[0]
     exec(compares, namespace)
-    assert {name for found in namespace["COMPARES"].values() for name in found} == set(losses.names())
+    assert {name for found in namespace["COMPARES"].values() for name in found} == COURSE
     groups = re.search(r"GROUPS = (\(.*?\)\))\n", cells["gradients"], re.DOTALL).group(1)
     order = [name for group in ast.literal_eval(groups) for name in group]
-    assert sorted(order) == sorted(name for name in losses.names() if losses.METHODS[name].weight)
+    assert sorted(order) == sorted(name for name in COURSE if losses.METHODS[name].weight)
 
 
 def test_the_tables_of_formulas_state_the_packages_weights_and_sources(cells):
     rows = [line.split(" | ") for line in cells["formulas"].splitlines() if line.startswith("| ")]
     stated = {row[0].strip("| ").lower(): (row[-2], row[-1]) for row in rows if row[0] != "| method"}
-    assert set(stated) == set(losses.names())
+    assert set(stated) == COURSE
     for name, (weight, source) in stated.items():
         own = losses.METHODS[name]
         number = weight.split(",", 1)[0] if "labels" in weight else weight.replace(",", "")

@@ -69,7 +69,7 @@ def test_students_of_another_teacher_do_not_share_a_folder(tiny_sets, tmp_path):
     log = json.loads(path.read_text())
     log["config"]["teacher"] = "of other weights"
     path.write_text(json.dumps(log))
-    with pytest.raises(ValueError, match="other teacher"):
+    with pytest.raises(ValueError, match="log of another config .teacher is 'of other weights' there and '"):
         training.reproduce(PAIR, ["kd"], [0, 1], *tiny_sets, FAST, folder, "tiny")
     assert set(logs_of(folder)) == {"resnet14-resnet8-teacher-seed0", "resnet14-resnet8-kd-seed0"}
 
@@ -89,7 +89,7 @@ def test_a_method_that_cannot_work_with_a_pair_is_noted_and_the_rest_goes_on(tin
 @pytest.mark.parametrize("plain", [False, True])
 def test_a_table_says_when_it_was_trained_the_plain_way(tiny_sets, tmp_path, plain):
     training.reproduce(PAIR, ["kd"], [0], *tiny_sets, FAST, tmp_path / "logs", "tiny", plain=plain)
-    assert ("1 epochs, fp32, the plain way, last" in training.report(tmp_path / "logs")) == plain
+    assert ("1 epoch, fp32, the plain way, last" in training.report(tmp_path / "logs")) == plain
 
 
 def test_a_run_that_stops_being_finite_is_reported_after_the_others(tiny_sets, tmp_path, monkeypatch):
@@ -102,6 +102,79 @@ def test_a_run_that_stops_being_finite_is_reported_after_the_others(tiny_sets, t
     with pytest.raises(RuntimeError, match='1 of 3 runs failed:\nresnet14-resnet8-dcd-seed0: the loss term "dcd"'):
         training.reproduce(PAIR, ["dcd", "kd"], [0], *tiny_sets, FAST, tmp_path / "logs", "tiny")
     assert sorted(training.read_results(tmp_path / "logs").method) == ["kd", "teacher"]
+    text = training.report(tmp_path / "logs")
+    assert "| DCD | failed | | 0 | | failed (seed 0) |" in text and 'Failed: DCD, seed 0: the loss term "dcd"' in text
+    assert "nan" not in text.replace("is nan", ""), "there is no student alone to be above of"
+    table = training.read_results(tmp_path / "logs").assign(teacher="resnet56", student="resnet20")
+    table.attrs["failed"] = {("resnet56", "resnet20", "dcd", 0): "it diverged"}
+    assert "| DCD | failed | " in training.comparison(table)
+
+    monkeypatch.setattr(grid, "distill", lambda *_, **__: pytest.fail("tried again"))
+    with pytest.raises(RuntimeError, match="as before: delete .*resnet14-resnet8-dcd-seed0-failed.json to try again"):
+        training.reproduce(PAIR, ["dcd", "kd"], [0], *tiny_sets, FAST, tmp_path / "logs", "tiny")
+    monkeypatch.undo()
+    with pytest.raises(ValueError, match="recipe.epochs is 1 there and 2 here"):
+        training.reproduce(PAIR, ["dcd"], [0], *tiny_sets, FAST.but(epochs=2), tmp_path / "logs", "tiny")
+    (tmp_path / "logs" / "resnet14-resnet8-dcd-seed0-failed.json").unlink()
+    training.reproduce(PAIR, ["dcd", "kd"], [0], *tiny_sets, FAST, tmp_path / "logs", "tiny")
+    assert "failed" not in training.report(tmp_path / "logs")
+
+
+def test_a_run_that_cannot_be_trained_does_not_stop_the_others(tiny_sets, tmp_path, monkeypatch):
+    def distill(student, *arguments, original=grid.distill, **settings):
+        if arguments[3] == "dcd":
+            raise ValueError("no")
+        return original(student, *arguments, **settings)
+
+    monkeypatch.setattr(grid, "distill", distill)
+    with pytest.raises(RuntimeError, match="1 of 3 runs failed:\nresnet14-resnet8-dcd-seed0: no"):
+        training.reproduce(PAIR, ["dcd", "kd"], [0], *tiny_sets, FAST, tmp_path / "logs", "tiny")
+    assert set(logs_of(tmp_path / "logs")) == {"resnet14-resnet8-teacher-seed0", "resnet14-resnet8-kd-seed0"}
+
+
+def test_networks_of_a_library_have_logs_of_their_own(tiny_sets, tmp_path, monkeypatch):
+    pairs = [("resnet14", "torchvision/shufflenet_v2_x0_5"), ("resnet8", "torchvision/shufflenet_v2_x0_5")]
+    training.reproduce(pairs, ["kd", "ab"], [0], *tiny_sets, FAST, tmp_path / "logs", "tiny")
+    table = training.read_results(tmp_path / "logs")
+    assert sorted(zip(table.teacher, table.method, strict=True)) == [
+        (name, method) for name in ("resnet14", "resnet8") for method in ("kd", "teacher")
+    ]
+    assert {key[2] for key in table.attrs["not_applicable"]} == {"ab"}, "it reads maps before the ReLU"
+    monkeypatch.setattr(api, "fit", lambda *_: pytest.fail("trained again"))
+    training.reproduce(pairs, ["kd"], [0], *tiny_sets, FAST, tmp_path / "logs", "tiny")
+    before = {path: path.read_bytes() for path in (tmp_path / "logs").rglob("*.json")}
+    with pytest.raises(ValueError, match="log of another config"):
+        training.reproduce(pairs, ["kd"], [0], *tiny_sets, FAST.but(epochs=2), tmp_path / "logs", "tiny")
+    assert before == {path: path.read_bytes() for path in (tmp_path / "logs").rglob("*.json")}
+
+
+def test_a_folder_serves_one_teacher_seed_and_one_kind_of_storage(tiny_sets, tmp_path, monkeypatch):
+    training.reproduce(PAIR, ["kd", "at"], [0], *tiny_sets, FAST, tmp_path / "logs", "tiny")
+    monkeypatch.setattr(api, "fit", lambda *_: pytest.fail("trained"))
+    with pytest.raises(ValueError, match="students of a teacher of another seed than 5"):
+        training.reproduce(PAIR, ["kd"], [0], *tiny_sets, FAST, tmp_path / "logs", "tiny", teacher_seed=5)
+    with pytest.raises(ValueError, match="stored_answers is None there and 'fp16' here"):
+        training.reproduce(PAIR, ["kd"], [0], *tiny_sets, FAST, tmp_path / "logs", "tiny", cache="file:fp16")
+    training.reproduce(PAIR, ["at"], [0], *tiny_sets, FAST, tmp_path / "logs", "tiny", cache="file:fp16")
+    with pytest.raises(ValueError, match='choose "auto"'):
+        training.reproduce(PAIR, ["kd"], [0], *tiny_sets, FAST, tmp_path / "logs", "tiny", cache="nowhere")
+
+
+def test_damaged_and_foreign_logs_are_named(tiny_sets, tmp_path):
+    folder = tmp_path / "logs"
+    training.reproduce(PAIR, [], [0], *tiny_sets, FAST, folder, "tiny")
+    [path] = folder.iterdir()
+    whole = path.read_text()
+    for content, words in ((whole[:300], "is damaged"), ('{"accuracy": 1}', "is no log"), ("[]", "is no log")):
+        path.write_text(content)
+        for call in (
+            lambda: training.report(folder),
+            lambda: training.reproduce(PAIR, [], [0], *tiny_sets, FAST, folder, "tiny"),
+        ):
+            with pytest.raises(ValueError, match=f"teacher-seed0.json. {words}"):
+                call()
+    with pytest.raises(ValueError, match="is a file: name a folder"):
+        training.reproduce(PAIR, [], [0], *tiny_sets, FAST, path, "tiny")
 
 
 def test_a_run_that_another_process_trains_is_left_to_it(tiny_sets, tmp_path, monkeypatch, capsys):
@@ -125,8 +198,10 @@ def test_all_methods_are_spelt_out():
     everything = grid._expand(["all", "DCD", "all+kd"])
     assert everything[: len(losses.names()) + 1] == ["alone", *losses.names()]
     assert everything[len(losses.names()) + 1 :] == [f"{name}+kd" for name in losses.names() if name != "kd"]
-    with pytest.raises(ValueError, match="fsp"):
+    with pytest.raises(ValueError, match='"kd.fsp"'):
         grid._expand(["all+fsp"])
+    spelt = grid._expand(["dcd@alpha=0.50,learn_scale=true", "DCD@alpha=0.5,learn_scale=true", "rrd@queue_size=2e3"])
+    assert spelt == ["dcd@alpha=0.5,learn_scale=true", "rrd@queue_size=2000"]
     with pytest.raises(ValueError, match="choose one of"):
         grid._expand(["alone+kd"])
 
@@ -147,7 +222,7 @@ def test_a_teacher_may_come_from_a_file(tiny_sets, tmp_path, monkeypatch):
     assert "1 (teacher's weights from a file) epochs" in training.report(tmp_path / "logs")
 
     models.save_weights(models.create("resnet14", 3, seed=8), tmp_path / "teacher.safetensors")
-    with pytest.raises(ValueError, match="other weights"):
+    with pytest.raises(ValueError, match="log of another config .weights is "):
         training.reproduce(PAIR, ["kd"], [0], *tiny_sets, FAST, tmp_path / "logs", "tiny", **given)
     with pytest.raises(FileNotFoundError):
         training.reproduce(
@@ -222,11 +297,17 @@ def test_settings_behind_an_at_reach_the_loss_and_the_log(tiny_sets, tmp_path):
     assert sorted(methods, key=training.method_order) == methods
 
 
-@pytest.mark.parametrize("method", ["dcd@alpha", "dcd@alpha=high", "dcd@=1", "dcd@", "magic@alpha=1", "dcd@colour=1"])
+BAD = ["dcd@alpha", "dcd@alpha=high", "dcd@=1", "dcd@", "magic@alpha=1", "dcd@colour=1", "kd@weight=-1"]
+BAD += ["kd@temperature=0", "rrd@queue_size=8", "rrd@queue_size=0.5", "crd@negatives=0", "fitnet@hint=9"]
+
+
+@pytest.mark.parametrize("method", BAD)
 def test_settings_that_cannot_be_read_are_refused_before_anything_is_trained(tiny_sets, tmp_path, monkeypatch, method):
     monkeypatch.setattr(api, "fit", lambda *_: pytest.fail("trained"))
-    with pytest.raises(ValueError, match="NAME=VALUE|does not exist|cannot be built"):
+    words = r"NAME=VALUE|does not exist|its loss takes|not negative|temperature|queue|at least 1|hint"
+    with pytest.raises(ValueError, match=words):
         training.reproduce(PAIR, [method], [0], *tiny_sets, FAST, tmp_path / "logs", "tiny")
+    assert not (tmp_path / "logs").exists()
 
 
 def test_a_grid_goes_on_with_the_weights_of_the_teacher_that_it_once_trained(tiny_sets, tmp_path, monkeypatch):
@@ -242,7 +323,7 @@ def test_a_grid_goes_on_with_the_weights_of_the_teacher_that_it_once_trained(tin
     assert len(teachers) == 1
     other = models.create("resnet14", 3, seed=9)
     models.save_weights(other, tmp_path / "other.safetensors")
-    with pytest.raises(ValueError, match="log of another config .other teacher"):
+    with pytest.raises(ValueError, match="log of another config .teacher is "):
         training.reproduce(
             PAIR, ["kd"], [0], *tiny_sets, FAST, tmp_path / "logs", "tiny",
             teacher_weights={"resnet14": tmp_path / "other.safetensors"},

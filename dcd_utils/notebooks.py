@@ -25,7 +25,7 @@ from pathlib import Path
 from PIL import Image
 from tqdm import tqdm
 
-from dcd_utils.runtime import data_dir
+from dcd_utils.files import data_dir
 
 try:
     import nbformat
@@ -178,7 +178,9 @@ def normalise(notebook) -> None:
 def small_png(encoded: str) -> str:
     """A PNG in base64 with at most 256 colours, a third of the size for most figures; itself if no smaller."""
     image, smaller = Image.open(io.BytesIO(base64.b64decode(encoded))), io.BytesIO()
-    image.convert("RGB").quantize(256, dither=Image.Dither.NONE).save(smaller, "PNG", optimize=True)
+    # by coverage: the default lets rare colours go, the end of a colour bar for instance
+    image = image.convert("RGB").quantize(256, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)
+    image.save(smaller, "PNG", optimize=True)
     shortened = base64.b64encode(smaller.getvalue()).decode()
     return min(encoded, shortened, key=len)
 

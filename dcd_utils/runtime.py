@@ -1,4 +1,4 @@
-"""Floor 0: the device, random numbers that anyone can repeat, where files live, and what this machine is."""
+"""Floor 0: the device, random numbers that anyone can repeat, and what this machine is."""
 
 from __future__ import annotations
 
@@ -16,6 +16,8 @@ from pathlib import Path
 
 import numpy as np
 import torch
+
+from dcd_utils.files import data_dir, write_whole  # noqa: F401, part of this module to its users
 
 _REPORTED = ("torch", "torchvision", "numpy", "scikit-learn", "umap-learn", "matplotlib", "seaborn", "jupyterlab")
 
@@ -63,25 +65,6 @@ def digest(tensors: Mapping[str, torch.Tensor]) -> str:
         total.update(f"{name} {tensor.dtype} {tuple(tensor.shape)} ".encode())
         total.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
     return total.hexdigest()
-
-
-def data_dir() -> Path:
-    """Where downloads and runs live: the environment variable DCD_DATA, else the checkout's `data/`, else `./data`."""
-    if os.environ.get("DCD_DATA"):
-        return Path(os.environ["DCD_DATA"]).expanduser()
-    checkout = Path(__file__).resolve().parent.parent
-    return (checkout if (checkout / "pyproject.toml").exists() else Path.cwd()) / "data"
-
-
-def write_whole(path: Path, content: bytes | str) -> None:
-    """Write a file so that it is whole or absent, whenever the process dies; its folder is made."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        partial.write_bytes(content.encode() if isinstance(content, str) else content)
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def versions() -> dict[str, str]:

@@ -115,6 +115,12 @@ def test_notebooks_run_side_by_side_and_share_the_cores(course, tmp_path, monkey
     assert "--jobs 0" in capsys.readouterr().err
 
 
+def test_the_runner_leaves_torch_to_the_kernels():
+    """It would hold 300 MB for nothing."""
+    command = "import sys, dcd_utils.notebooks; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", command]).returncode == 0
+
+
 def test_the_longest_are_begun_first(course, tmp_path, monkeypatch):
     begun = []
     monkeypatch.setattr(notebooks, "_side_by_side", lambda one, paths, jobs: begun.extend(path.stem for path in paths))

@@ -112,7 +112,8 @@ def benchmark(
     }
     for size in sorted({*batch_sizes}):
         other = _Bench(teacher, student, size, max(2, steps * batch_size // size), precision, device)
-        found = {mode: size / other.measure(mode)[0] for mode in MODES[1:]}
+        taken = [{mode: other.measure(mode)[0] for mode in MODES[1:]} for _ in range(rounds)]
+        found = {mode: size / statistics.median(each[mode] for each in taken) for mode in MODES[1:]}
         result["by_batch_size"][str(size)] = {mode: round(value, 1) for mode, value in found.items()}
     return result
 
@@ -450,9 +451,11 @@ def growth(result: dict, images: int = 50_000, epochs: int = 240, methods: int =
             for way in ("plain", "live", "cached")
         }
         panels[name]["at"] = at
-    sizes = sorted(map(int, result["by_batch_size"]))
-    if sizes:
-        found = [result["by_batch_size"][str(size)] for size in sizes]
+    by_size = {int(size): rates for size, rates in result["by_batch_size"].items()}
+    if by_size:
+        by_size[result["batch_size"]] = result["images_per_second"]
+        sizes = sorted(by_size)
+        found = [by_size[size] for size in sizes]
         panels["batch size"] = {way: (sizes, [rates[way] for rates in found]) for way in MODES[1:]}
         panels["batch size"] |= {"label": "images per second", "at": result["batch_size"]}
     return panels

@@ -108,7 +108,8 @@ def test_growth_moves_one_dimension_at_a_time(result):
             assert np.interp(at, x, y) == pytest.approx(here, rel=0.01)
     x, y = panels["methods"]["cached"]
     assert y[-1] / y[0] < x[-1] / x[0], "the teacher is paid once"
-    assert panels["batch size"]["live"] == ([4], [result["by_batch_size"]["4"]["live"]])
+    rates = [result["by_batch_size"]["4"]["live"], result["images_per_second"]["live"]]
+    assert panels["batch size"]["live"] == ([4, 8], rates)
     assert "batch size" not in benchmark.growth({**result, "by_batch_size": {}})
 
 

@@ -333,6 +333,9 @@ def _transfer(options) -> None:
     profile = replace(
         profile, **{key: training.recipe_for(getattr(profile, key), name) for key, name in recipes.items()}
     )
+    pair = [models.create(name, train.num_classes, seed=0) for name in (profile.student, profile.teacher)]
+    for method in {*methods} - {"random", "alone"}:
+        training.check_method(*pair, train, method, profile.recipe.batch_size)
     teacher, students = training.course_runs(profile, [name for name in methods if name != "random"], train, test)
     networks = {("teacher", profile.teacher_seed): (teacher.model, teacher.config, teacher.accuracy)}
     for seed in profile.seeds if "random" in methods else ():

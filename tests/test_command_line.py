@@ -279,6 +279,9 @@ def test_transfer_says_what_is_wrong(small_shapes, shapes, monkeypatch, capsys):
     monkeypatch.setattr(training, "course_runs", lambda *_: pytest.fail("nothing must be trained"))
     assert main([*TRANSFER, "--methods", "dcb"]) == 1
     assert 'method "dcb" does not exist' in capsys.readouterr().err
+    wide = ["transfer", "--teacher", "resnet8x4", "--student", "resnet8", "--methods", "fsp"]
+    assert main(wide) == 1
+    assert "channels" in capsys.readouterr().err
     assert main([*TRANSFER, "--to", "photographs"]) == 1
     assert 'data set "photographs" does not exist' in capsys.readouterr().err
     monkeypatch.setattr(command_line.data, "load", lambda *_: (shapes[0].subset(range(48)), shapes[1]))

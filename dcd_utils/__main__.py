@@ -15,7 +15,7 @@ from pathlib import Path
 import torch
 
 from dcd_utils import analysis, data, losses, models, runtime, training
-from dcd_utils.training import benchmark, transfer
+from dcd_utils.training import benchmark, cache, transfer
 from dcd_utils.training.runs import file_stem
 
 
@@ -206,7 +206,7 @@ def _distill(options) -> None:
     if options.method.lower() == "alone":
         raise ValueError('"alone" distils nothing: python -m dcd_utils train --network STUDENT trains on labels alone')
     losses.parse(options.method)
-    training.parse_cache(options.cache)
+    cache.parse(options.cache)
     network = models.create(profile.teacher, train.num_classes, seed=profile.teacher_seed)
     student = models.create(profile.student, train.num_classes, seed=options.seed)
     recipe = training.recipe_for(profile.recipe, profile.student)
@@ -257,22 +257,24 @@ def _share_grid(options) -> None:
         for worker in workers:
             worker.join()
         found = [answers.get() for worker in workers if not worker.exitcode]
-        if errors := {error for _, error in found if error}:
+        if errors := {error for error in found if error}:
             raise RuntimeError("\n".join(sorted(errors)))
         if len(found) < len(workers):
             raise RuntimeError("a process died before its work was done: call the same command again to go on")
 
 
 def _work(options, answers) -> None:
-    """One of several processes on a grid: answers (results folder, None) or (None, what is wrong)."""
+    """One of several processes on a grid: answers what is wrong, or None."""
     torch.set_num_threads(1)
     if parent := multiprocessing.parent_process():
         # killed, the parent cannot end its workers, and they would go on unseen
         threading.Thread(target=lambda: (parent.join(), os._exit(1)), daemon=True).start()
     try:
-        answers.put((_train_grid(options), None))
+        _train_grid(options)
     except (ValueError, OSError, RuntimeError, ImportError) as error:
-        answers.put((None, str(error)))
+        answers.put(str(error))
+    else:
+        answers.put(None)
 
 
 def _train_grid(options) -> Path:

@@ -8,19 +8,9 @@ from dcd_utils import runtime
 from dcd_utils.models import libraries, mobilenet, resnet, resnet50, shufflenet_v1, shufflenet_v2, vgg, wide_resnet
 from dcd_utils.models.libraries import wrap
 from dcd_utils.models.network import Features, Network
-from dcd_utils.models.weights import load_weights, reason, save_weights
+from dcd_utils.models.weights import load_weights, save_weights
 
-__all__ = [
-    "Features",
-    "Network",
-    "create",
-    "load_weights",
-    "names",
-    "parameter_count",
-    "reason",
-    "save_weights",
-    "wrap",
-]
+__all__ = ["Features", "Network", "create", "load_weights", "names", "parameter_count", "save_weights", "wrap"]
 
 _ORDER = (resnet, resnet50, wide_resnet, vgg, mobilenet, shufflenet_v1, shufflenet_v2)
 _FAMILIES = {name: family for family in _ORDER for name in family.CONFIGS}

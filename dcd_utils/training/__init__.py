@@ -3,7 +3,6 @@
 from dcd_utils.training.api import check_method, distill, train
 from dcd_utils.training.batches import batches
 from dcd_utils.training.cache import CacheDoesNotFit, CachedTeacher
-from dcd_utils.training.cache import parse as parse_cache
 from dcd_utils.training.course import course_runs
 from dcd_utils.training.grid import reproduce
 from dcd_utils.training.loop import FrozenTeacher, NonFiniteLoss, evaluate, fit, no_teacher, train_epoch
@@ -34,7 +33,6 @@ __all__ = [
     "fit",
     "method_order",
     "no_teacher",
-    "parse_cache",
     "profile",
     "published",
     "read_results",

@@ -133,7 +133,7 @@ class _Bench:
         generator = torch.Generator().manual_seed(0)
         self.recorded = graph.wanted(device)
         self.problems: dict[str, str | None] = {}  # by way, why its steps were not replayed
-        first = 2 + self.recorded * (graph.WARM_UP + 8)
+        first = 2 + self.recorded * (graph.WARM_UP + 8)  # a recorded step is checked often while it is young
         size = max(steps + 2, first) * batch_size
         self.images = ImageSet(
             torch.randint(0, 256, (size, 3, 32, 32), dtype=torch.uint8, generator=generator).to(device),

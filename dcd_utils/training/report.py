@@ -45,7 +45,7 @@ def read_results(folder: str | os.PathLike) -> pd.DataFrame:
         if "not_applicable" in log
     }
     table.attrs["failed"] = {
-        (*_key(log)[:3], log["seed"]): log["failed"] for log in contents if "failed" in log and _key(log) not in trained
+        _key(log): log["failed"] for log in contents if "failed" in log and _key(log) not in trained
     }
     return table
 

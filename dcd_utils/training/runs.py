@@ -16,6 +16,7 @@ from filelock import FileLock, Timeout
 from torch import nn
 
 from dcd_utils import models, runtime
+from dcd_utils.models.weights import reason
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -177,7 +178,7 @@ class RunFolder:
             return torch.load(path, map_location="cpu", weights_only=True)
         except Exception as error:  # torch raises many kinds for damaged files
             raise ValueError(
-                f'"{path}" is damaged ({models.reason(error)}): delete it to train this run from the start'
+                f'"{path}" is damaged ({reason(error)}): delete it to train this run from the start'
             ) from error
 
     def save_checkpoint(self, state: dict) -> None:

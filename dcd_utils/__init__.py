@@ -10,6 +10,7 @@ _PARTS = (
     "analysis",
     "data",
     "exercises",
+    "experiments",
     "interactive",
     "losses",
     "models",

@@ -41,7 +41,7 @@ WIDGET = "application/vnd.jupyter.widget-view+json"
 # trains what most others wait for, so it has all cores to itself, and comes first
 FIRST = "01_teacher_training"
 # take longest, so they are begun before the others: at the end no core waits for one of them
-LONGEST = ("03_student_distillation", "04_embeddings", "06_method_comparison")
+LONGEST = ("03_student_distillation", "04_embeddings", "06_methods")
 KEPT_CELL_METADATA = ("tags", "nbgrader", "jupyter", "slideshow")
 
 

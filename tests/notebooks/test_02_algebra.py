@@ -1,18 +1,13 @@
 """The algebra of notebook 02: its definitions equal the package, autograd, finite differences and closed forms."""
 
-import ast
-import json
 import math
-from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 import torch
 import torch.nn.functional as F
+from notebook_code import definitions
 
 from dcd_utils import losses, runtime
-
-NOTEBOOK = Path(__file__).resolve().parents[2] / "notebooks" / "02_dcd_loss.ipynb"
 
 
 def wide(*shape, seed=0):
@@ -21,14 +16,7 @@ def wide(*shape, seed=0):
 
 @pytest.fixture(scope="module")
 def taught():
-    """The imports, functions and classes of the notebook's cells, run; its other statements are left out."""
-    cells = json.loads(NOTEBOOK.read_text(encoding="utf-8"))["cells"]
-    source = "\n\n".join("".join(cell["source"]) for cell in cells if cell["cell_type"] == "code")
-    wanted = (ast.Import, ast.ImportFrom, ast.FunctionDef, ast.ClassDef)
-    body = [node for node in ast.parse(source).body if isinstance(node, wanted)]
-    namespace = {}
-    exec(compile(ast.Module(body, []), NOTEBOOK.name, "exec"), namespace)
-    return SimpleNamespace(**namespace)
+    return definitions("02_dcd_loss")
 
 
 @pytest.fixture(autouse=True)

@@ -1,36 +1,20 @@
 """Notebooks 04 and 05: what they write out for teaching computes what the package computes."""
 
-import ast
-import json
-from pathlib import Path
-
 import numpy as np
 import pytest
+from notebook_code import definitions
 
 from dcd_utils import analysis
-
-NOTEBOOKS = Path(__file__).resolve().parents[2] / "notebooks"
-
-
-def written_out(name):
-    """Every function that a notebook defines, without running anything else of it."""
-    namespace = {}
-    for cell in json.loads((NOTEBOOKS / name).read_text(encoding="utf-8"))["cells"]:
-        if cell["cell_type"] == "code":
-            body = ast.parse("".join(cell["source"])).body
-            kept = [node for node in body if isinstance(node, (ast.Import, ast.ImportFrom, ast.FunctionDef))]
-            exec(compile(ast.Module(kept, []), name, "exec"), namespace)
-    return namespace
 
 
 @pytest.fixture(scope="module")
 def embeddings():
-    return written_out("04_embeddings.ipynb")
+    return definitions("04_embeddings")
 
 
 @pytest.fixture(scope="module")
 def correlation():
-    return written_out("05_correlation_matrices.ipynb")
+    return definitions("05_correlation_matrices")
 
 
 @pytest.fixture(scope="module")
@@ -54,18 +38,18 @@ def test_neighbour_overlap(embeddings, networks, k):
     teacher, student, _ = networks
     expected = analysis.neighbour_overlap(teacher, student, k=k)
     assert 0 < expected < 1
-    assert embeddings["neighbour_overlap"](teacher, student, k) == pytest.approx(expected, abs=1e-12)
-    lists = (embeddings["nearest"](each, k) for each in (teacher, student))
-    assert embeddings["shared"](*lists) == pytest.approx(expected, abs=1e-12)
+    assert embeddings.neighbour_overlap(teacher, student, k) == pytest.approx(expected, abs=1e-12)
+    lists = (embeddings.nearest(each, k) for each in (teacher, student))
+    assert embeddings.shared(*lists) == pytest.approx(expected, abs=1e-12)
 
 
 @pytest.mark.parametrize("images", [8, 90])
 def test_both_forms_of_cka(embeddings, networks, images):
     teacher, student = (each[:images] for each in networks[:2])
     plain, debiased = (analysis.linear_cka(teacher, student, debiased=which) for which in (False, True))
-    assert embeddings["plain_cka"](teacher, student) == pytest.approx(plain, abs=1e-10)
-    assert embeddings["debiased_cka"](teacher, student) == pytest.approx(debiased, abs=1e-10)
-    assert embeddings["kernel_alignment"](teacher @ teacher.T, student @ student.T) == pytest.approx(plain, abs=1e-10)
+    assert embeddings.plain_cka(teacher, student) == pytest.approx(plain, abs=1e-10)
+    assert embeddings.debiased_cka(teacher, student) == pytest.approx(debiased, abs=1e-10)
+    assert embeddings.kernel_alignment(teacher @ teacher.T, student @ student.T) == pytest.approx(plain, abs=1e-10)
 
 
 def test_nearest_points_in_a_map(embeddings, networks):
@@ -73,7 +57,7 @@ def test_nearest_points_in_a_map(embeddings, networks):
 
     points = networks[0][:, :2]
     expected = NearestNeighbors(n_neighbors=4).fit(points).kneighbors(return_distance=False)
-    assert (embeddings["nearest_points"](points, 4) == expected).all()
+    assert (embeddings.nearest_points(points, 4) == expected).all()
 
 
 def test_knn_accuracy(embeddings, networks):
@@ -82,40 +66,40 @@ def test_knn_accuracy(embeddings, networks):
     arguments = (features[:60], labels[:60], features[60:], labels[60:], 1)
     expected = analysis.knn_accuracy(*arguments)
     assert 20 < expected < 100
-    assert embeddings["knn_accuracy"](*arguments) == pytest.approx(expected)
+    assert embeddings.knn_accuracy(*arguments) == pytest.approx(expected)
 
 
 def test_retrieval(embeddings):
     rng = np.random.default_rng(2)
     teacher = rng.normal(size=(64, 5))
     student = teacher + 0.6 * rng.normal(size=teacher.shape)
-    unit = embeddings["unit"]
-    among_all = embeddings["retrieval"](unit(student), unit(teacher), 64)
-    among_few = embeddings["retrieval"](unit(student), unit(teacher), 16)
+    unit = embeddings.unit
+    among_all = embeddings.retrieval(unit(student), unit(teacher), 64)
+    among_few = embeddings.retrieval(unit(student), unit(teacher), 16)
     assert 5 < among_all < among_few < 100
-    assert embeddings["top_k_retrieval"](student, teacher, 1) == pytest.approx(among_all)
+    assert embeddings.top_k_retrieval(student, teacher, 1) == pytest.approx(among_all)
 
 
 def test_class_means_and_correlation(correlation, logits):
     student, _, labels = logits
     expected = analysis.class_means(student, labels, 6)
-    np.testing.assert_allclose(correlation["class_means"](student, labels, 6), expected, atol=1e-12)
-    found, expected = correlation["class_correlation"](student), analysis.class_correlation(student)
+    np.testing.assert_allclose(correlation.class_means(student, labels, 6), expected, atol=1e-12)
+    found, expected = correlation.class_correlation(student), analysis.class_correlation(student)
     np.testing.assert_allclose(found, expected, atol=1e-12)
     off_diagonal = np.abs(expected[~np.eye(6, dtype=bool)]).mean()
-    assert correlation["mean_difference"](found, np.eye(6)) == pytest.approx(off_diagonal)
+    assert correlation.mean_difference(found, np.eye(6)) == pytest.approx(off_diagonal)
 
 
 @pytest.mark.parametrize("standardise", [False, True])
 def test_logit_difference(correlation, logits, standardise):
     student, teacher, labels = logits
     expected = analysis.logit_difference(student, teacher, labels, standardise=standardise)
-    found = correlation["logit_difference"](student, teacher, labels, standardise=standardise)
+    found = correlation.logit_difference(student, teacher, labels, standardise=standardise)
     np.testing.assert_allclose(found, expected, atol=1e-12)
 
 
 def test_the_standardised_plot_is_the_plot_of_standardised_logits(correlation, logits):
     student, teacher, labels = logits
     expected = analysis.logit_difference(student, teacher, labels, standardise=True)
-    treated = (correlation["standardised"](each) for each in (student, teacher))
-    np.testing.assert_allclose(correlation["logit_difference"](*treated, labels), expected, atol=1e-12)
+    treated = (correlation.standardised(each) for each in (student, teacher))
+    np.testing.assert_allclose(correlation.logit_difference(*treated, labels), expected, atol=1e-12)

@@ -1,16 +1,14 @@
 """The training code written out in notebooks 01 and 03 does what the package's does."""
 
 import copy
-from pathlib import Path
 
-import nbformat
 import pytest
 import torch
+from notebook_code import run_cells
 
 from dcd_utils import data, losses, models, runtime, training
 from dcd_utils.training.loop import make_optimizer
 
-NOTEBOOKS = Path(__file__).resolve().parents[2] / "notebooks"
 RECIPE = training.QUICK.but(epochs=2, batch_size=32, precision="fp32")
 
 
@@ -28,15 +26,6 @@ def teacher(images):
     return network
 
 
-def written_out(notebook, *cells, **names):
-    """The namespace after running the cells with these ids, the notebook's imports first."""
-    source = {cell.id: cell.source for cell in nbformat.read(NOTEBOOKS / notebook, as_version=4).cells}
-    namespace = dict(names)
-    for cell in ("imports", *cells):
-        exec(source[cell], namespace)
-    return namespace
-
-
 def assert_equal(first, second):
     for (name, a), b in zip(first.state_dict().items(), second.state_dict().values(), strict=True):
         torch.testing.assert_close(a, b, rtol=0, atol=0, msg=lambda text, name=name: f"{name}: {text}")
@@ -44,7 +33,7 @@ def assert_equal(first, second):
 
 def test_the_training_loop_of_01(images):
     train, _ = images
-    epoch_of_01 = written_out("01_teacher_training.ipynb", "train-epoch")["train_epoch"]
+    epoch_of_01 = run_cells("01_teacher_training", "train-epoch").train_epoch
     mine = models.create("resnet8", 20, seed=0)
     theirs = copy.deepcopy(mine)
     objective = losses.Objective()
@@ -64,7 +53,7 @@ def test_the_training_loop_of_01(images):
 @pytest.mark.parametrize("method", ["kd", "dcd", "dcd+kd"])
 def test_the_distillation_step_of_03(images, teacher, method, precision):
     train, _ = images
-    written = written_out("03_student_distillation.ipynb", "make-optimizer", "distill-epoch")
+    written = run_cells("03_student_distillation", "make-optimizer", "distill-epoch")
     recipe = RECIPE.but(precision=precision)
     before = runtime.digest(teacher.state_dict())
     mine = models.create("resnet8", 20, seed=0)
@@ -72,8 +61,8 @@ def test_the_distillation_step_of_03(images, teacher, method, precision):
         example = [model.eval().features(train.batch(torch.arange(2))) for model in (mine, teacher)]
     my_objective = losses.objective(method, *example)
     theirs, their_objective = copy.deepcopy(mine), copy.deepcopy(my_objective)
-    my_optimizer = written["make_optimizer"](mine, my_objective, recipe)
-    their_optimizer = written["make_optimizer"](theirs, their_objective, recipe)
+    my_optimizer = written.make_optimizer(mine, my_objective, recipe)
+    their_optimizer = written.make_optimizer(theirs, their_objective, recipe)
     package_optimizer = make_optimizer(theirs, their_objective, recipe, train.device)
     # "fused" computes the same update in another order, so weights would agree but for their last digits
     optimizers = (their_optimizer, package_optimizer)
@@ -81,7 +70,7 @@ def test_the_distillation_step_of_03(images, teacher, method, precision):
     assert list(map(id, ours.pop("params"))) == list(map(id, packages.pop("params")))
     assert ours == packages
     for epoch in range(recipe.epochs):
-        written["distill_epoch"](mine, teacher, my_objective, my_optimizer, train, recipe, 0, epoch)
+        written.distill_epoch(mine, teacher, my_objective, my_optimizer, train, recipe, 0, epoch)
         training.train_epoch(
             theirs, training.FrozenTeacher(teacher), their_objective, their_optimizer, train, recipe, 0, epoch
         )
@@ -101,7 +90,7 @@ def test_the_runs_of_03_are_those_of_the_package(images, tmp_path, monkeypatch):
     teacher_run, expected = training.course_runs(profile, methods, train, test)
     known = sorted(path.name for path in (tmp_path / "runs").glob("resnet*"))
     names = {"p": profile, "train": train, "test": test, "methods": methods, "teacher": teacher_run.model}
-    runs = written_out("03_student_distillation.ipynb", "train-all-code", **names)["runs"]
+    runs = run_cells("03_student_distillation", "train-all-code", **names).runs
     assert sorted(path.name for path in (tmp_path / "runs").glob("resnet*")) == known and len(known) == 5
     assert runs.keys() == expected.keys() == {(method, seed) for method in methods for seed in (3, 5)}
     assert all(runs[key].run_dir == run.run_dir and runs[key].rows == run.rows for key, run in expected.items())

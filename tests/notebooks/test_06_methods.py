@@ -1,36 +1,25 @@
 """Notebook 06: what it writes out equals the package, and its map and tables speak of every method."""
 
 import ast
-import json
 import re
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from notebook_code import cells as cells_of
+from notebook_code import definitions
 
 from dcd_utils import analysis, losses
-
-NOTEBOOK = Path(__file__).resolve().parents[2] / "notebooks" / "06_method_comparison.ipynb"
 
 
 @pytest.fixture(scope="module")
 def cells():
-    return {cell["id"]: "".join(cell["source"]) for cell in json.loads(NOTEBOOK.read_text(encoding="utf-8"))["cells"]}
+    return cells_of("06_methods")
 
 
 @pytest.fixture(scope="module")
-def written(cells):
-    """Every function that the notebook defines, without running anything else of it."""
-    namespace = {}
-    for cell in json.loads(NOTEBOOK.read_text(encoding="utf-8"))["cells"]:
-        if cell["cell_type"] == "code":
-            for node in ast.parse("".join(cell["source"])).body:
-                if isinstance(node, ast.FunctionDef):
-                    node.args.defaults = []  # they are values of the running notebook
-                if isinstance(node, (ast.Import, ast.ImportFrom, ast.FunctionDef)):
-                    exec(compile(ast.Module([node], []), NOTEBOOK.name, "exec"), namespace)
-    return namespace
+def written():
+    return definitions("06_methods", seed=0)
 
 
 def draw(seed, *shape):
@@ -39,18 +28,18 @@ def draw(seed, *shape):
 
 def test_similarity_and_distances(written):
     maps, features = draw(0, 6, 4, 3, 3).relu(), draw(1, 6, 5)
-    torch.testing.assert_close(written["similarity"](maps), losses.sp.similarity(maps))
-    torch.testing.assert_close(written["distances"](features), losses.rkd.distances(features))
+    torch.testing.assert_close(written.similarity(maps), losses.sp.similarity(maps))
+    torch.testing.assert_close(written.distances(features), losses.rkd.distances(features))
 
 
 def test_the_solutions_are_the_packages_functions(written):
     student, teacher = draw(2, 20, 6), draw(3, 20, 9)
     expected = losses.pkt.neighbours(student)
-    torch.testing.assert_close(written["neighbour_chances"](student), expected, rtol=1e-6, atol=0)
+    torch.testing.assert_close(written.neighbour_chances(student), expected, rtol=1e-6, atol=0)
     first, second = draw(4, 3, 4, 5, 5), draw(5, 3, 6, 5, 5)
-    torch.testing.assert_close(written["flow"](first, second), losses.fsp.flow(first, second).transpose(1, 2))
+    torch.testing.assert_close(written.flow(first, second), losses.fsp.flow(first, second).transpose(1, 2))
     cka = analysis.linear_cka(student.numpy(), teacher.numpy(), debiased=False)
-    assert written["alignment_loss"](student, teacher).item() == pytest.approx(1 - cka, abs=1e-10)
+    assert written.alignment_loss(student, teacher).item() == pytest.approx(1 - cka, abs=1e-10)
 
 
 # a method that you add need not be in the notebook

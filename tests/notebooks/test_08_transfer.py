@@ -1,32 +1,20 @@
-"""Notebook 07: what it writes out for teaching computes what the package and scikit-learn compute."""
-
-import ast
-import json
-from pathlib import Path
-from types import SimpleNamespace
+"""Notebook 08: what it writes out for teaching computes what the package and scikit-learn compute."""
 
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from notebook_code import definitions
 from sklearn.linear_model import LogisticRegression
 from sklearn.neighbors import NearestCentroid
 from sklearn.preprocessing import StandardScaler
 
 from dcd_utils import analysis, data, models
 
-NOTEBOOK = Path(__file__).resolve().parents[2] / "notebooks" / "07_transfer.ipynb"
-
 
 @pytest.fixture(scope="module")
 def taught():
-    """The imports and functions of the notebook's cells, run; its other statements are left out."""
-    cells = json.loads(NOTEBOOK.read_text(encoding="utf-8"))["cells"]
-    source = "\n\n".join("".join(cell["source"]) for cell in cells if cell["cell_type"] == "code")
-    body = [node for node in ast.parse(source).body if isinstance(node, (ast.Import, ast.ImportFrom, ast.FunctionDef))]
-    namespace = {}
-    exec(compile(ast.Module(body, []), NOTEBOOK.name, "exec"), namespace)
-    return SimpleNamespace(**namespace)
+    return definitions("08_transfer")
 
 
 @pytest.fixture(scope="module")

@@ -115,7 +115,7 @@ def _score_matrix(ax, x, y, scores):
         ax.add_patch(Rectangle(corner, *size, facecolor="none", **outline))
     _text(ax, x, top + 0.62, "B × B scores", size=11)
     _text(ax, x, top - length - 0.36, "$s_{ij}$ = scale · $\\langle z_{S,i}\\,, z_{T,j}\\rangle$ + bias", size=11)
-    _text(ax, x, top - length - 0.66, "scale and bias are learned", size=9.5, color=GREY)
+    _text(ax, x, top - length - 0.66, "the scale is learned, the bias has no effect", size=9.5, color=GREY)
     _arrow(ax, (left + length + 0.1, y + 0.45), (10.72, y + 1.05), GREY, bend=-0.1)
     _arrow(ax, (left + length + 0.1, y - 0.45), (10.72, y - 1.0), GREY, bend=0.1)
 

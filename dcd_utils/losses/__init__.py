@@ -1,4 +1,4 @@
-"""Losses: one file a method, and the weighted objective that sums them."""
+"""Losses: one file per method, and the weighted objective that sums them."""
 
 # a method takes its place in the list when its file is imported
 # isort: off
@@ -25,32 +25,7 @@ from dcd_utils.losses.objective import Objective, objective
 # isort: on
 
 __all__ = [
-    "METHODS",
-    "ABLoss",
-    "ATLoss",
-    "CCLoss",
-    "CRDLoss",
-    "DCDLoss",
-    "DISTLoss",
-    "DKDLoss",
-    "FSPLoss",
-    "FTLoss",
-    "FitNetLoss",
-    "KDLoss",
-    "LSKDLoss",
-    "Method",
-    "NSTLoss",
-    "Objective",
-    "PKTLoss",
-    "RKDLoss",
-    "RRDLoss",
-    "SPLoss",
-    "Stage",
-    "VIDLoss",
-    "dcd_terms",
-    "followers",
-    "names",
-    "objective",
-    "parse",
-    "register",
-]
+    "METHODS", "Method", "Objective", "Stage", "dcd_terms", "followers", "names", "objective", "parse", "register",
+    "ABLoss", "ATLoss", "CCLoss", "CRDLoss", "DCDLoss", "DISTLoss", "DKDLoss", "FSPLoss", "FTLoss", "FitNetLoss",
+    "KDLoss", "LSKDLoss", "NSTLoss", "PKTLoss", "RKDLoss", "RRDLoss", "SPLoss", "VIDLoss",
+]  # fmt: skip

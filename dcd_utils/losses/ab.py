@@ -1,12 +1,10 @@
 """Activation boundaries (Heo et al., 2019, arXiv:1811.03233)."""
 
-from __future__ import annotations
-
 from torch import Tensor, nn
 
 from dcd_utils.losses.fitnet import Regressor
-from dcd_utils.losses.maps import pair_stages
-from dcd_utils.losses.method import Method, Stage, register
+from dcd_utils.losses.method import Method, Stage, register, sized_by_maps
+from dcd_utils.losses.shared import pair_stages
 
 
 class ABLoss(nn.Module):
@@ -26,19 +24,19 @@ class ABLoss(nn.Module):
     def __init__(self, student: list[Tensor], teacher: list[Tensor], margin: float = 1.0):
         super().__init__()
         self.connectors = nn.ModuleList(
-            nn.Identity() if own.shape[1:] == target.shape[1:] else Regressor(own, target, relu=False)
-            for own, target in pair_stages(student, teacher)
+            nn.Identity() if s.shape[1:] == t.shape[1:] else Regressor(s, t, relu=False)
+            for s, t in pair_stages(student, teacher)
         )
         self.margin = margin
 
     def forward(self, student: list[Tensor], teacher: list[Tensor]) -> Tensor:
         total = 0.0
         pairs = pair_stages(student, teacher)
-        for index, (connector, (own, target)) in enumerate(zip(self.connectors, pairs, strict=True)):
-            own, active = connector(own), target.detach() > 0
-            below = (self.margin - own).clamp(min=0) * active
-            above = (own + self.margin).clamp(min=0) * ~active
-            missing = (below.pow(2) + above.pow(2)).sum() / len(own)
+        for index, (connector, (student_map, teacher_map)) in enumerate(zip(self.connectors, pairs, strict=True)):
+            mapped, active = connector(student_map), teacher_map.detach() > 0
+            below = (self.margin - mapped).clamp(min=0) * active
+            above = (mapped + self.margin).clamp(min=0) * ~active
+            missing = (below.pow(2) + above.pow(2)).sum() / len(mapped)
             total = total + 2.0 ** (index + 1 - len(pairs)) * 3 / 1000 * missing
         return total
 
@@ -46,12 +44,4 @@ class ABLoss(nn.Module):
         return Stage(self, learning_rate=0.05, preactivation=True)
 
 
-register(
-    Method(
-        "ab",
-        build=lambda student, teacher, **options: ABLoss(student.maps, teacher.maps, **options),
-        reads="maps",
-        weight=0.0,
-        source="Heo et al., 2019, arXiv:1811.03233",
-    )
-)
+register(Method("ab", sized_by_maps(ABLoss), reads="maps", weight=0.0, source="Heo et al., 2019, arXiv:1811.03233"))

@@ -1,12 +1,10 @@
 """Attention transfer (Zagoruyko and Komodakis, 2017, arXiv:1612.03928)."""
 
-from __future__ import annotations
-
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from dcd_utils.losses.maps import pair_stages, same_size
-from dcd_utils.losses.method import Method, register
+from dcd_utils.losses.method import Method, register, unsized
+from dcd_utils.losses.shared import pair_stages, same_size
 
 
 def attention(map: Tensor) -> Tensor:
@@ -23,18 +21,12 @@ class ATLoss(nn.Module):
 
     def forward(self, student: list[Tensor], teacher: list[Tensor]) -> Tensor:
         total = 0.0
-        for own, target in pair_stages(student, teacher):
-            own, target = same_size(own, target.detach())
-            total = total + (attention(own) - attention(target)).pow(2).mean()
+        for student_map, teacher_map in pair_stages(student, teacher):
+            student_map, teacher_map = same_size(student_map, teacher_map.detach())
+            total = total + (attention(student_map) - attention(teacher_map)).pow(2).mean()
         return total
 
 
 register(
-    Method(
-        "at",
-        build=lambda student, teacher: ATLoss(),
-        reads="maps",
-        weight=1000.0,
-        source="Zagoruyko and Komodakis, 2017, arXiv:1612.03928",
-    )
+    Method("at", unsized(ATLoss), reads="maps", weight=1000.0, source="Zagoruyko and Komodakis, 2017, arXiv:1612.03928")
 )

@@ -1,19 +1,18 @@
 """Contrastive representation distillation (Tian, Krishnan and Isola, 2020, arXiv:1910.10699)."""
 
-from __future__ import annotations
-
 import math
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
-from dcd_utils.losses.method import Method, register
+from dcd_utils.losses.method import Method, register, sized_by_pooled
+from dcd_utils.losses.shared import EmbeddingLoss
 
 _SMALLEST = 1e-7
 
 
-class CRDLoss(nn.Module):
+class CRDLoss(EmbeddingLoss):
     """Tell an image's other embedding from those of other classes, with a memory bank (arXiv:1910.10699, eq. 17).
 
     Both features pass a trained linear map and are scaled to unit length. Each network's embedding is scored against
@@ -22,9 +21,9 @@ class CRDLoss(nn.Module):
     of unit length for every training image.
 
     Negatives are drawn anew at every step, with replacement (the published code draws without, where the other classes
-    have enough images), from a stream that belongs to the loss (its seed comes
-    from PyTorch's generator when the loss is built, its position is part of the state dict). Scores against the whole
-    bank are computed once and then picked: the same numbers as from gathered embeddings, with far less memory.
+    have enough images), from a stream that belongs to the loss: its seed comes from PyTorch's generator when the loss
+    is built, its position is part of the state dict. Scores against the whole bank are computed once and then picked:
+    the same numbers as from gathered embeddings, with far less memory.
 
     Args:
         student_dim, teacher_dim: widths of the penultimate features.
@@ -51,13 +50,11 @@ class CRDLoss(nn.Module):
         temperature: float = 0.07,
         momentum: float = 0.5,
     ):
-        super().__init__()
+        super().__init__(student_dim, teacher_dim, embed_dim)
         if len(train_labels.unique()) < 2:
             raise ValueError("the training images have one class only: crd takes its negatives from other classes")
         if negatives < 1:
             raise ValueError(f"negatives={negatives} was given: an image is contrasted with at least 1")
-        self.embed_student = nn.Linear(student_dim, embed_dim)
-        self.embed_teacher = nn.Linear(teacher_dim, embed_dim)
         self.negatives, self.temperature, self.momentum = negatives, temperature, momentum
         bound = 1 / math.sqrt(embed_dim / 3)
         for name in ("student_bank", "teacher_bank"):
@@ -83,19 +80,18 @@ class CRDLoss(nn.Module):
         generator = torch.Generator(indices.device).manual_seed(self.seed + self.step)
         self.step += 1
         classes = self.labels[indices]
-        own = self.counts[classes][:, None]
+        same_class = self.counts[classes][:, None]
         uniform = torch.rand(len(indices), self.negatives, generator=generator, device=indices.device)
-        others = len(self.labels) - own
+        others = len(self.labels) - same_class
         place = (uniform * others).long().clamp_(max=others.max() - 1).minimum(others - 1)
-        return self.by_class[place + own * (place >= self.starts[classes][:, None])]
+        return self.by_class[place + same_class * (place >= self.starts[classes][:, None])]
 
     def forward(
         self, student: Tensor, teacher: Tensor, indices: Tensor | None = None, negatives: Tensor | None = None
     ) -> Tensor:
         if indices is None:
             raise ValueError("crd was called without indices=: it must know which training images the batch holds")
-        student = F.normalize(self.embed_student(student), dim=1)
-        teacher = F.normalize(self.embed_teacher(teacher.detach()), dim=1)
+        student, teacher = self.embed(student, teacher)
         candidates = torch.cat([indices[:, None], self.draw(indices) if negatives is None else negatives], dim=1)
         loss = self._estimate(student, self.teacher_bank, self.student_constant, candidates)
         loss = loss + self._estimate(teacher, self.student_bank, self.teacher_constant, candidates)
@@ -109,9 +105,9 @@ class CRDLoss(nn.Module):
         images, negatives = len(bank), candidates.shape[1] - 1
         scores = (embeddings @ bank.clone().T).gather(1, candidates).div(self.temperature).exp()
         with torch.no_grad():
-            if self.training:
-                constant.copy_(torch.where(constant > 0, constant, scores.mean() * images))
             divisor = torch.where(constant > 0, constant, scores.mean() * images)
+            if self.training:
+                constant.copy_(divisor)
         scores = scores / divisor
         noise = negatives / images
         positive = (scores[:, 0] / (scores[:, 0] + noise + _SMALLEST)).log().sum()
@@ -124,13 +120,7 @@ class CRDLoss(nn.Module):
         bank.index_copy_(0, indices, F.normalize(mixed, dim=1).to(bank.dtype))
 
 
-register(
-    Method(
-        "crd",
-        build=lambda student, teacher, **options: CRDLoss(student.pooled.shape[1], teacher.pooled.shape[1], **options),
-        reads="pooled",
-        weight=0.8,
-        needs=("indices",),
-        source="Tian, Krishnan and Isola, 2020, arXiv:1910.10699",
-    )
-)
+register(Method(
+    "crd", sized_by_pooled(CRDLoss), reads="pooled", weight=0.8, needs=("indices",),
+    source="Tian, Krishnan and Isola, 2020, arXiv:1910.10699",
+))  # fmt: skip

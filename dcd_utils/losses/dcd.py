@@ -1,12 +1,11 @@
 """Discriminative and consistent distillation: the loss of arXiv:2407.11802, written once."""
 
-from __future__ import annotations
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from dcd_utils.losses.method import Method, register
+from dcd_utils.losses.method import Method, register, sized_by_pooled
+from dcd_utils.losses.shared import EmbeddingLoss
 
 
 def dcd_terms(student_embeddings: Tensor, teacher_embeddings: Tensor, scale: Tensor | float, bias: Tensor | float):
@@ -31,8 +30,7 @@ def dcd_terms(student_embeddings: Tensor, teacher_embeddings: Tensor, scale: Ten
     if student_embeddings.ndim != 2 or student_embeddings.shape != teacher_embeddings.shape:
         raise ValueError(
             f"student embeddings are {tuple(student_embeddings.shape)}, teacher embeddings "
-            f"{tuple(teacher_embeddings.shape)}: "
-            "both must be [B, D] of the same B and D"
+            f"{tuple(teacher_embeddings.shape)}: both must be [B, D] of the same B and D"
         )
     if len(student_embeddings) < 2:
         raise ValueError(
@@ -46,12 +44,12 @@ def dcd_terms(student_embeddings: Tensor, teacher_embeddings: Tensor, scale: Ten
     return contrast, consistency
 
 
-class DCDLoss(nn.Module):
+class DCDLoss(EmbeddingLoss):
     """Discriminative and consistent distillation loss: contrast + alpha * consistency (arXiv:2407.11802, section 3).
 
-    Student and teacher features each pass a trained linear map and are scaled to unit length; `dcd_terms` scores
-    every student against every teacher of the batch. The scale is exp(log_scale), clamped to [0, max_scale]; log_scale
-    starts at 1 and, like the bias and both maps, is trained with the student. Autocast does not reach in: all
+    Student and teacher features each pass a trained linear map and are scaled to unit length (`embed`); `dcd_terms`
+    scores every student against every teacher of the batch. The scale is exp(log_scale), clamped to [0, max_scale];
+    log_scale starts at 1 and, like the bias and both maps, is trained with the student. Autocast does not reach in: all
     arithmetic has the type of the loss's own parameters, float32 unless you change it.
 
     Args:
@@ -84,52 +82,23 @@ class DCDLoss(nn.Module):
         learn_bias: bool = True,
         learn_teacher_map: bool = True,
     ):
-        super().__init__()
         if min(student_dim, teacher_dim, embed_dim) < 1 or max_scale <= 0 or min(alpha, contrast) < 0:
             raise ValueError(
                 f"got student_dim={student_dim}, teacher_dim={teacher_dim}, embed_dim={embed_dim}, alpha={alpha}, "
                 f"contrast={contrast}, max_scale={max_scale}: widths must be at least 1, max_scale above 0, alpha and "
                 "contrast not negative"
             )
-        self.embed_student = nn.Linear(student_dim, embed_dim)
-        self.embed_teacher = nn.Linear(teacher_dim, embed_dim)
-        self.log_scale = nn.Parameter(torch.tensor(1.0))
-        self.bias = nn.Parameter(torch.tensor(0.0))
-        self.log_scale.requires_grad_(learn_scale)
-        self.bias.requires_grad_(learn_bias)
+        super().__init__(student_dim, teacher_dim, embed_dim)
         self.embed_teacher.requires_grad_(learn_teacher_map)
-        self.alpha = alpha
-        self.contrast = contrast
-        self.max_scale = max_scale
+        self.log_scale = nn.Parameter(torch.tensor(1.0), requires_grad=learn_scale)
+        self.bias = nn.Parameter(torch.tensor(0.0), requires_grad=learn_bias)
+        self.alpha, self.contrast, self.max_scale = alpha, contrast, max_scale
         self.terms: dict[str, Tensor] = {}
 
     @property
     def scale(self) -> Tensor:
         """The inverse temperature in use: clamp(exp(log_scale), 0, max_scale), a scalar."""
         return self.log_scale.exp().clamp(0.0, self.max_scale)
-
-    def embed(self, student_features: Tensor, teacher_features: Tensor) -> tuple[Tensor, Tensor]:
-        """Both batches on the common unit sphere: ([B, embed_dim], [B, embed_dim])."""
-        for name, features, layer in (
-            ("student", student_features, self.embed_student),
-            ("teacher", teacher_features, self.embed_teacher),
-        ):
-            if features.ndim != 2 or features.shape[1] != layer.in_features:
-                raise ValueError(
-                    f"{name} features are {tuple(features.shape)}, expected [B, {layer.in_features}]: "
-                    f"pass pooled features, or build DCDLoss with "
-                    f"{name}_dim={features.shape[-1] if features.ndim else 0}"
-                )
-        if len(student_features) != len(teacher_features):
-            raise ValueError(
-                f"{len(student_features)} student rows and {len(teacher_features)} teacher rows were given: "
-                "row i of both must come from the same image"
-            )
-        dtype = self.embed_student.weight.dtype
-        with torch.autocast(student_features.device.type, enabled=False):
-            student = F.normalize(self.embed_student(student_features.to(dtype)), dim=1)
-            teacher = F.normalize(self.embed_teacher(teacher_features.detach().to(dtype)), dim=1)
-        return student, teacher
 
     def forward(self, student_features: Tensor, teacher_features: Tensor) -> Tensor:
         student, teacher = self.embed(student_features, teacher_features)
@@ -145,12 +114,7 @@ class DCDLoss(nn.Module):
             return self.contrast * contrast + self.alpha * consistency
 
 
-register(
-    Method(
-        "dcd",
-        build=lambda student, teacher, **options: DCDLoss(student.pooled.shape[1], teacher.pooled.shape[1], **options),
-        reads="pooled",
-        weight=1.0,
-        source="Giakoumoglou and Stathaki, 2024, arXiv:2407.11802",
-    )
-)
+register(Method(
+    "dcd", sized_by_pooled(DCDLoss), reads="pooled", weight=1.0,
+    source="Giakoumoglou and Stathaki, 2024, arXiv:2407.11802",
+))  # fmt: skip

@@ -1,11 +1,10 @@
 """DIST: relations instead of probabilities (Huang et al., 2022, arXiv:2205.10536)."""
 
-from __future__ import annotations
-
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from dcd_utils.losses.method import Method, register
+from dcd_utils.losses.method import Method, register, unsized
+from dcd_utils.losses.shared import check_logits, check_temperature
 
 
 def correlation_distance(first: Tensor, second: Tensor) -> Tensor:
@@ -30,28 +29,16 @@ class DISTLoss(nn.Module):
 
     def __init__(self, inter: float = 2.0, intra: float = 2.0, temperature: float = 4.0):
         super().__init__()
-        if not temperature > 0:
-            raise ValueError(f"temperature={temperature} was given: it must be above 0 (4 is usual on CIFAR-100)")
+        check_temperature(temperature)
         self.inter, self.intra, self.temperature = inter, intra, temperature
 
     def forward(self, student: Tensor, teacher: Tensor) -> Tensor:
-        if student.ndim != 2 or student.shape != teacher.shape:
-            raise ValueError(
-                f"student logits are {tuple(student.shape)}, teacher logits {tuple(teacher.shape)}: both must be "
-                "[B, C] over the same C classes"
-            )
+        check_logits(student, teacher)
         p, q = ((logits / self.temperature).softmax(dim=1) for logits in (student, teacher.detach()))
         distance = self.inter * correlation_distance(p, q) + self.intra * correlation_distance(p.T, q.T)
         return self.temperature**2 * distance
 
 
 register(
-    Method(
-        "dist",
-        build=lambda student, teacher, **options: DISTLoss(**options),
-        reads="logits",
-        weight=1.0,
-        beside=1.0,
-        source="Huang et al., 2022, arXiv:2205.10536",
-    )
+    Method("dist", unsized(DISTLoss), "logits", weight=1.0, beside=1.0, source="Huang et al., 2022, arXiv:2205.10536")
 )

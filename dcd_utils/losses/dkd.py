@@ -1,12 +1,11 @@
 """Decoupled knowledge distillation (Zhao et al., 2022, arXiv:2203.08679)."""
 
-from __future__ import annotations
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from dcd_utils.losses.method import Method, register
+from dcd_utils.losses.method import Method, register, unsized
+from dcd_utils.losses.shared import check_logits, check_temperature
 
 
 class DKDLoss(nn.Module):
@@ -28,18 +27,13 @@ class DKDLoss(nn.Module):
 
     def __init__(self, target: float = 1.0, other: float = 2.0, temperature: float = 4.0):
         super().__init__()
-        if not temperature > 0:
-            raise ValueError(f"temperature={temperature} was given: it must be above 0 (4 is usual)")
+        check_temperature(temperature)
         self.target, self.other, self.temperature = target, other, temperature
 
     def forward(self, student: Tensor, teacher: Tensor, labels: Tensor) -> Tensor:
-        if student.shape != teacher.shape or student.ndim != 2 or student.shape[1] < 3:
-            raise ValueError(
-                f"student logits are {tuple(student.shape)}, teacher logits {tuple(teacher.shape)}: both must be "
-                "[B, C] over the same C classes, at least 3"
-            )
-        own, target = (_split(logits / self.temperature, labels) for logits in (student, teacher.detach()))
-        sure, rest = (F.kl_div(p, q, reduction="batchmean", log_target=True) for p, q in zip(own, target, strict=True))
+        check_logits(student, teacher, fewest=3)
+        p, q = (_split(logits / self.temperature, labels) for logits in (student, teacher.detach()))
+        sure, rest = (F.kl_div(*logs, reduction="batchmean", log_target=True) for logs in zip(p, q, strict=True))
         return self.temperature**2 * (self.target * sure + self.other * rest)
 
 
@@ -52,14 +46,7 @@ def _split(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
     return torch.stack([label, rest], dim=1).log_softmax(dim=1), others.log_softmax(dim=1)
 
 
-register(
-    Method(
-        "dkd",
-        build=lambda student, teacher, **options: DKDLoss(**options),
-        reads="logits",
-        weight=1.0,
-        beside=1.0,
-        needs=("labels",),
-        source="Zhao et al., 2022, arXiv:2203.08679",
-    )
-)
+register(Method(
+    "dkd", unsized(DKDLoss), reads="logits", weight=1.0, beside=1.0, needs=("labels",),
+    source="Zhao et al., 2022, arXiv:2203.08679",
+))  # fmt: skip

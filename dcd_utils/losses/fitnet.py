@@ -1,20 +1,18 @@
 """FitNets: hints from a middle layer (Romero et al., 2015, arXiv:1412.6550)."""
 
-from __future__ import annotations
-
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from dcd_utils.losses.maps import pair_stages
-from dcd_utils.losses.method import Method, register
+from dcd_utils.losses.method import Method, register, sized_by_maps
+from dcd_utils.losses.shared import pair_stages
 
 
 class Regressor(nn.Module):
     """A convolution and batch norm that give the student's map the teacher's shape.
 
     Args:
-        student, teacher: example maps [B, channels, height, width]. The student's side may be twice or half the
-            teacher's, or equal to it or larger (a window as large as the difference then slides over it).
+        student, teacher: example maps [B, channels, height, width]. The student's side may be half the teacher's, or
+            equal to it or larger (unless it is twice as large, a window as large as the difference slides over it).
         relu: whether a ReLU follows, as for maps that come behind one.
 
     Raises:
@@ -23,20 +21,20 @@ class Regressor(nn.Module):
 
     def __init__(self, student: Tensor, teacher: Tensor, relu: bool = True):
         super().__init__()
-        have, want = student.shape[1], teacher.shape[1]
-        (height, width), (to_height, to_width) = student.shape[2:], teacher.shape[2:]
+        channels_in, height, width = student.shape[1:]
+        channels, to_height, to_width = teacher.shape[1:]
         if (height, width) == (2 * to_height, 2 * to_width):
-            self.conv = nn.Conv2d(have, want, 3, stride=2, padding=1)
+            self.conv = nn.Conv2d(channels_in, channels, 3, stride=2, padding=1)
         elif (2 * height, 2 * width) == (to_height, to_width):
-            self.conv = nn.ConvTranspose2d(have, want, 4, stride=2, padding=1)
+            self.conv = nn.ConvTranspose2d(channels_in, channels, 4, stride=2, padding=1)
         elif height >= to_height and width >= to_width:
-            self.conv = nn.Conv2d(have, want, (1 + height - to_height, 1 + width - to_width))
+            self.conv = nn.Conv2d(channels_in, channels, (1 + height - to_height, 1 + width - to_width))
         else:
             raise ValueError(
                 f"the student's map is {height}x{width}, the teacher's {to_height}x{to_width}: it must be half as "
                 "large, as large, or larger"
             )
-        self.norm = nn.BatchNorm2d(want)
+        self.norm = nn.BatchNorm2d(channels)
         self.relu = relu
 
     def forward(self, student: Tensor) -> Tensor:
@@ -65,16 +63,10 @@ class FitNetLoss(nn.Module):
         self.regressor = Regressor(*pairs[hint - 1])
 
     def forward(self, student: list[Tensor], teacher: list[Tensor]) -> Tensor:
-        own, target = pair_stages(student, teacher)[self.hint - 1]
-        return F.mse_loss(self.regressor(own), target.detach())
+        student_map, teacher_map = pair_stages(student, teacher)[self.hint - 1]
+        return F.mse_loss(self.regressor(student_map), teacher_map.detach())
 
 
 register(
-    Method(
-        "fitnet",
-        build=lambda student, teacher, **options: FitNetLoss(student.maps, teacher.maps, **options),
-        reads="maps",
-        weight=100.0,
-        source="Romero et al., 2015, arXiv:1412.6550",
-    )
+    Method("fitnet", sized_by_maps(FitNetLoss), "maps", weight=100.0, source="Romero et al., 2015, arXiv:1412.6550")
 )

@@ -1,21 +1,21 @@
 """Factor transfer (Kim, Park and Kwak, 2018, arXiv:1802.04977)."""
 
-from __future__ import annotations
+from itertools import pairwise
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dcd_utils.losses.at import attention
-from dcd_utils.losses.maps import same_size
-from dcd_utils.losses.method import Method, Stage, register
+from dcd_utils.losses.method import Method, Stage, register, sized_by_maps
+from dcd_utils.losses.shared import same_size
 
 
 def _layers(kind: type[nn.Module], channels: list[int], norm: bool) -> nn.Sequential:
     """3x3 convolutions of the given kind, each followed by batch norm (if asked for) and a leaky ReLU."""
     layers = []
-    for have, want in zip(channels[:-1], channels[1:], strict=True):
-        layers += [kind(have, want, 3, padding=1), *([nn.BatchNorm2d(want)] if norm else []), nn.LeakyReLU(0.1)]
+    for before, after in pairwise(channels):
+        layers += [kind(before, after, 3, padding=1), *([nn.BatchNorm2d(after)] if norm else []), nn.LeakyReLU(0.1)]
     return nn.Sequential(*layers)
 
 
@@ -24,8 +24,8 @@ class Paraphraser(nn.Module):
 
     def __init__(self, channels: int, factors: int):
         super().__init__()
-        self.encoder = _layers(nn.Conv2d, [channels, channels, factors, factors], norm=False)
-        self.decoder = _layers(nn.ConvTranspose2d, [factors, factors, channels, channels], norm=False)
+        self.encoder = _layers(nn.Conv2d, [channels, channels, factors, factors], False)
+        self.decoder = _layers(nn.ConvTranspose2d, [factors, factors, channels, channels], False)
 
     def forward(self, student: list[Tensor], teacher: list[Tensor]) -> Tensor:
         target = teacher[-1].detach()
@@ -49,29 +49,21 @@ class FTLoss(nn.Module):
 
     def __init__(self, student: list[Tensor], teacher: list[Tensor], rate: float = 0.5):
         super().__init__()
-        have, channels = student[-1].shape[1], teacher[-1].shape[1]
+        student_channels, channels = student[-1].shape[1], teacher[-1].shape[1]
         factors = int(channels * rate)
         if factors < 1:
             raise ValueError(f"rate={rate} was given: of {channels} channels no factor is left")
         self.paraphraser = Paraphraser(channels, factors)
-        self.translator = _layers(nn.Conv2d, [have, have, factors, factors], norm=True)
+        self.translator = _layers(nn.Conv2d, [student_channels, student_channels, factors, factors], True)
 
     def forward(self, student: list[Tensor], teacher: list[Tensor]) -> Tensor:
         with torch.no_grad():
-            target = self.paraphraser.encoder(teacher[-1])
-        own, target = same_size(self.translator(student[-1]), target)
-        return (attention(own) - attention(target)).abs().mean()
+            teacher_factors = self.paraphraser.encoder(teacher[-1])
+        student_factors, teacher_factors = same_size(self.translator(student[-1]), teacher_factors)
+        return (attention(student_factors) - attention(teacher_factors)).abs().mean()
 
     def stage(self) -> Stage:
         return Stage(self.paraphraser, learning_rate=0.01)
 
 
-register(
-    Method(
-        "ft",
-        build=lambda student, teacher, **options: FTLoss(student.maps, teacher.maps, **options),
-        reads="maps",
-        weight=200.0,
-        source="Kim, Park and Kwak, 2018, arXiv:1802.04977",
-    )
-)
+register(Method("ft", sized_by_maps(FTLoss), "maps", weight=200.0, source="Kim, Park and Kwak, 2018, arXiv:1802.04977"))

@@ -1,12 +1,11 @@
 """Knowledge distillation on softened class probabilities (Hinton, Vinyals and Dean, arXiv:1503.02531)."""
 
-from __future__ import annotations
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from dcd_utils.losses.method import Method, register
+from dcd_utils.losses.method import Method, register, unsized
+from dcd_utils.losses.shared import check_logits, check_temperature
 
 
 class KDLoss(nn.Module):
@@ -23,16 +22,11 @@ class KDLoss(nn.Module):
 
     def __init__(self, temperature: float = 4.0):
         super().__init__()
-        if not temperature > 0:
-            raise ValueError(f"temperature={temperature} was given: it must be above 0 (4 is usual)")
+        check_temperature(temperature)
         self.temperature = temperature
 
     def forward(self, student_logits: Tensor, teacher_logits: Tensor) -> Tensor:
-        if student_logits.ndim != 2 or student_logits.shape != teacher_logits.shape:
-            raise ValueError(
-                f"student logits are {tuple(student_logits.shape)}, teacher logits {tuple(teacher_logits.shape)}: "
-                "both must be [B, C] over the same C classes"
-            )
+        check_logits(student_logits, teacher_logits)
         with torch.autocast(student_logits.device.type, enabled=False):
             wide = torch.promote_types(student_logits.dtype, torch.float32)
             log_student = F.log_softmax(student_logits.to(wide) / self.temperature, dim=1)
@@ -40,14 +34,7 @@ class KDLoss(nn.Module):
             return self.temperature**2 * F.kl_div(log_student, log_teacher, reduction="batchmean", log_target=True)
 
 
-register(
-    Method(
-        "kd",
-        build=lambda student, teacher, **options: KDLoss(**options),
-        reads="logits",
-        weight=0.9,
-        classification=0.1,
-        beside=1.0,
-        source="Hinton, Vinyals and Dean, 2015, arXiv:1503.02531",
-    )
-)
+register(Method(
+    "kd", unsized(KDLoss), reads="logits", weight=0.9, classification=0.1, beside=1.0,
+    source="Hinton, Vinyals and Dean, 2015, arXiv:1503.02531",
+))  # fmt: skip

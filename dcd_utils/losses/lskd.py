@@ -1,11 +1,9 @@
 """Logit standardisation in knowledge distillation (Sun et al., 2024, arXiv:2403.01427)."""
 
-from __future__ import annotations
-
 from torch import Tensor, nn
 
 from dcd_utils.losses.kd import KDLoss
-from dcd_utils.losses.method import Method, register
+from dcd_utils.losses.method import Method, register, unsized
 
 
 def standardise(logits: Tensor) -> Tensor:
@@ -31,14 +29,7 @@ class LSKDLoss(nn.Module):
         return self.kd(standardise(student), standardise(teacher))
 
 
-register(
-    Method(
-        "lskd",
-        build=lambda student, teacher, **options: LSKDLoss(**options),
-        reads="logits",
-        weight=9.0,
-        classification=0.1,
-        beside=9.0,
-        source="Sun et al., 2024, arXiv:2403.01427",
-    )
-)
+register(Method(
+    "lskd", unsized(LSKDLoss), reads="logits", weight=9.0, classification=0.1, beside=9.0,
+    source="Sun et al., 2024, arXiv:2403.01427",
+))  # fmt: skip

@@ -1,7 +1,5 @@
 """What a method is: how its loss is built, what the loss reads, and the weights it was published with."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,14 +15,15 @@ class Method:
         name: lower case letters, digits and underscores.
         build: (student features, teacher features, **options) -> the loss module. The features are an example batch, of
             which only shapes count. A method that needs "indices" is built with train_labels= [N] as well.
-        reads: the field of Features that the loss is called with, of the student and of the teacher: "logits",
-            "pooled" or "maps".
+        reads: the field of Features that the loss is called with, for both networks: "logits", "pooled" or "maps".
         weight: of the method's own loss.
         classification: gamma, the weight of the labels' cross-entropy when the method stands alone.
         beside: the weight behind a plus, next to another method and the full classification loss; None: it cannot
             stand there.
-        needs: what the loss is called with besides, by name: "labels" [B], "indices" [B] (of the training images).
+        needs: further arguments of the loss, by name: "labels" [B], "indices" [B] (of the training images).
         source: authors, year, arXiv number.
+        version: names the code of a method of your own; runs made with another version are other runs; empty: the
+            package looks at the code itself.
     """
 
     name: str
@@ -35,16 +34,15 @@ class Method:
     beside: float | None = None
     needs: tuple[str, ...] = ()
     source: str = ""
+    version: str = ""
 
 
 @dataclass(frozen=True)
 class Stage:
-    """Training that comes before the student's own, as AB, FT and FSP ask for it.
-
-    A loss with such a stage has a method `stage() -> Stage`. Only what the stage's loss reaches is trained.
+    """Training that comes before the student's own; a loss that asks for it has a method `stage() -> Stage`.
 
     Attributes:
-        loss: called like a method's loss.
+        loss: called like a method's loss; only what it reaches is trained.
         learning_rate: constant through the stage.
         preactivation: whether both networks show their maps as they are before the last ReLU of each stage.
     """
@@ -52,6 +50,21 @@ class Stage:
     loss: nn.Module
     learning_rate: float
     preactivation: bool = False
+
+
+def unsized(loss: type[nn.Module]) -> Callable[..., nn.Module]:
+    """The `build` of a loss that needs no shapes."""
+    return lambda student, teacher, **options: loss(**options)
+
+
+def sized_by_pooled(loss: type[nn.Module]) -> Callable[..., nn.Module]:
+    """The `build` of a loss that takes the widths of both networks' pooled features."""
+    return lambda student, teacher, **options: loss(student.pooled.shape[1], teacher.pooled.shape[1], **options)
+
+
+def sized_by_maps(loss: type[nn.Module]) -> Callable[..., nn.Module]:
+    """The `build` of a loss that takes both networks' maps of an example batch."""
+    return lambda student, teacher, **options: loss(student.maps, teacher.maps, **options)
 
 
 RESERVED = ("alone", "teacher", "all", "random")  # these mean something else in grids and tables
@@ -97,11 +110,10 @@ def parse(method: str) -> list[str]:
     Raises:
         ValueError: an unknown part, a part named twice, or a method behind the plus that cannot stand there.
     """
-    parts = method.lower().split("+") if isinstance(method, str) else [method]
-    known = all(part in METHODS for part in parts)
-    if not known or len(parts) > 2 or (len(parts) == 2 and (parts[1] not in followers() or parts[0] == parts[1])):
+    first, *rest = method.lower().split("+") if isinstance(method, str) else [method]
+    if first not in METHODS or len(rest) > 1 or not set(rest) <= set(followers()) - {first}:
         raise ValueError(
             f'method "{method}" does not exist: choose one of {", ".join(METHODS)}; '
             f"behind a plus, after another one: {', '.join(followers())}"
         )
-    return parts
+    return [first, *rest]

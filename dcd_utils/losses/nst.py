@@ -1,12 +1,10 @@
 """Neuron selectivity transfer (Huang and Wang, 2017, arXiv:1707.01219)."""
 
-from __future__ import annotations
-
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from dcd_utils.losses.maps import pair_stages, same_size
-from dcd_utils.losses.method import Method, register
+from dcd_utils.losses.method import Method, register, unsized
+from dcd_utils.losses.shared import pair_stages, same_size
 
 
 def _kernel(first: Tensor, second: Tensor) -> Tensor:
@@ -23,19 +21,11 @@ class NSTLoss(nn.Module):
 
     def forward(self, student: list[Tensor], teacher: list[Tensor]) -> Tensor:
         total = 0.0
-        for own, target in pair_stages(student, teacher):
-            own, target = same_size(own, target.detach())
-            own, target = F.normalize(own.flatten(2), dim=2), F.normalize(target.flatten(2), dim=2)
-            total = total + _kernel(target, target) + _kernel(own, own) - 2 * _kernel(own, target)
+        for student_map, teacher_map in pair_stages(student, teacher):
+            maps = same_size(student_map, teacher_map.detach())
+            s, t = (F.normalize(map.flatten(2), dim=2) for map in maps)
+            total = total + _kernel(t, t) + _kernel(s, s) - 2 * _kernel(s, t)
         return total
 
 
-register(
-    Method(
-        "nst",
-        build=lambda student, teacher: NSTLoss(),
-        reads="maps",
-        weight=50.0,
-        source="Huang and Wang, 2017, arXiv:1707.01219",
-    )
-)
+register(Method("nst", unsized(NSTLoss), reads="maps", weight=50.0, source="Huang and Wang, 2017, arXiv:1707.01219"))

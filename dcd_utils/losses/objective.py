@@ -27,11 +27,11 @@ class Objective(nn.Module):
 
     def __init__(self, classification: float = 1.0, losses: dict[str, tuple] | None = None):
         super().__init__()
-        losses = losses or {}
-        self.weights = {"classification": classification, **{name: entry[0] for name, entry in losses.items()}}
-        self.reads = {name: entry[1] for name, entry in losses.items()}
-        self.needs = {name: entry[3] if len(entry) > 3 else () for name, entry in losses.items()}
-        self.losses = nn.ModuleDict({name: entry[2] for name, entry in losses.items()})
+        self.weights, self.reads, self.needs = {"classification": classification}, {}, {}
+        self.losses = nn.ModuleDict()
+        for name, (weight, reads, loss, *needs) in (losses or {}).items():
+            self.weights[name], self.reads[name], self.losses[name] = weight, reads, loss
+            self.needs[name] = needs[0] if needs else ()
 
     @property
     def reads_maps(self) -> bool:
@@ -41,6 +41,7 @@ class Objective(nn.Module):
     def forward(
         self, student: Any, teacher: Any, labels: Tensor, indices: Tensor | None = None
     ) -> tuple[Tensor, dict[str, Tensor]]:
+        extra = {"labels": labels, "indices": indices}
         with torch.autocast(labels.device.type, enabled=False):
             classification = F.cross_entropy(_wide(student.logits), labels)
             terms = {"classification": classification.detach()}
@@ -49,19 +50,15 @@ class Objective(nn.Module):
             for name, loss in self.losses.items():
                 if not self.weights[name]:
                     continue
-                besides = {"labels": labels, "indices": indices}
-                value = loss(
-                    _wide(getattr(student, self.reads[name])),
-                    _wide(getattr(teacher, self.reads[name])),
-                    **{need: besides[need] for need in self.needs[name]},
-                )
+                inputs = (_wide(getattr(features, self.reads[name])) for features in (student, teacher))
+                value = loss(*inputs, **{need: extra[need] for need in self.needs[name]})
                 total = total + self.weights[name] * value
                 terms[name] = value.detach()
                 terms.update(getattr(loss, "terms", {}))
         return total, terms
 
     def stage(self) -> tuple[Objective, Stage] | None:
-        """The training that comes first, with the objective of it; None for all but a few methods."""
+        """The training that comes first, with its own objective; None for all but a few methods."""
         for name, loss in self.losses.items():
             if hasattr(loss, "stage"):
                 stage = loss.stage()
@@ -98,27 +95,20 @@ def objective(
         TypeError: an option that the method's loss does not have.
     """
     first, *rest = parse(method)
-
-    def build(name, **settings):
-        own = METHODS[name]
-        if "indices" in own.needs:
+    # behind a plus both terms stand beside the full classification loss: gamma = lambda = 1, as DCD+KD is published
+    defaults = {"classification": 1.0 if rest else METHODS[first].classification, first: METHODS[first].weight}
+    defaults |= {name: METHODS[name].beside for name in rest}
+    for name in weights or {}:
+        if name not in defaults:
+            raise ValueError(f'weight for "{name}" was given, but {method} has the terms {", ".join(defaults)}')
+    weights = defaults | (weights or {})
+    losses = {}
+    for name in (first, *rest):
+        settings = dict(options) if name == first else {}
+        if "indices" in METHODS[name].needs:
             if train_labels is None:
                 raise ValueError(f'"{name}" remembers training images: pass train_labels=, a class for each of them')
             settings["train_labels"] = train_labels
-        return own.reads, own.build(student, teacher, **settings), own.needs
-
-    own = METHODS[first]
-    losses = {first: (own.weight, *build(first, **options))}
-    # behind a plus both terms stand beside the full classification loss: gamma = lambda = 1, as DCD+KD is published
-    classification = 1.0 if rest else own.classification
-    losses.update({part: (METHODS[part].beside, *build(part)) for part in rest})
-    for name, weight in (weights or {}).items():
-        if name != "classification" and name not in losses:
-            raise ValueError(
-                f'weight for "{name}" was given, but {method} has the terms classification, {", ".join(losses)}'
-            )
-        if name == "classification":
-            classification = weight
-        else:
-            losses[name] = (weight, *losses[name][1:])
-    return Objective(classification, losses)
+        loss = METHODS[name].build(student, teacher, **settings)
+        losses[name] = weights[name], METHODS[name].reads, loss, METHODS[name].needs
+    return Objective(weights["classification"], losses)

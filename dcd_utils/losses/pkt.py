@@ -1,10 +1,8 @@
 """Probabilistic knowledge transfer (Passalis and Tefas, 2018, arXiv:1803.10837)."""
 
-from __future__ import annotations
-
 from torch import Tensor, nn
 
-from dcd_utils.losses.method import Method, register
+from dcd_utils.losses.method import Method, register, unsized
 
 _SMALLEST = 1e-7
 
@@ -24,16 +22,8 @@ class PKTLoss(nn.Module):
     """
 
     def forward(self, student: Tensor, teacher: Tensor) -> Tensor:
-        target, own = neighbours(teacher.detach()), neighbours(student)
-        return (target * ((target + _SMALLEST) / (own + _SMALLEST)).log()).mean()
+        p, q = neighbours(student), neighbours(teacher.detach())
+        return (q * ((q + _SMALLEST) / (p + _SMALLEST)).log()).mean()
 
 
-register(
-    Method(
-        "pkt",
-        build=lambda student, teacher: PKTLoss(),
-        reads="pooled",
-        weight=30000.0,
-        source="Passalis and Tefas, 2018, arXiv:1803.10837",
-    )
-)
+register(Method("pkt", unsized(PKTLoss), "pooled", weight=30000.0, source="Passalis and Tefas, 2018, arXiv:1803.10837"))

@@ -1,12 +1,10 @@
 """Relational knowledge distillation (Park et al., 2019, arXiv:1904.05068)."""
 
-from __future__ import annotations
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from dcd_utils.losses.method import Method, register
+from dcd_utils.losses.method import Method, register, unsized
 
 _SMALLEST = 1e-12
 
@@ -17,8 +15,8 @@ def distances(features: Tensor) -> Tensor:
     squared = (features[:, None] - features[None]).pow(2).sum(dim=2)
     apart = 1 - torch.eye(len(features), dtype=squared.dtype, device=features.device)
     # the root has no slope at zero: equal images get a small distance and no gradient
-    found = squared.clamp(min=_SMALLEST).sqrt() * apart
-    return found / (found.sum() / apart.sum())
+    lengths = squared.clamp(min=_SMALLEST).sqrt() * apart
+    return lengths / (lengths.sum() / apart.sum())
 
 
 def angles(features: Tensor) -> Tensor:
@@ -47,12 +45,4 @@ class RKDLoss(nn.Module):
         return self.distance * by_distance + self.angle * by_angle
 
 
-register(
-    Method(
-        "rkd",
-        build=lambda student, teacher, **options: RKDLoss(**options),
-        reads="pooled",
-        weight=1.0,
-        source="Park et al., 2019, arXiv:1904.05068",
-    )
-)
+register(Method("rkd", unsized(RKDLoss), reads="pooled", weight=1.0, source="Park et al., 2019, arXiv:1904.05068"))

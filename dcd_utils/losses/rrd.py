@@ -1,15 +1,14 @@
 """Relational representation distillation (Giakoumoglou and Stathaki, 2024, arXiv:2407.12073)."""
 
-from __future__ import annotations
-
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
-from dcd_utils.losses.method import Method, register
+from dcd_utils.losses.method import Method, register, sized_by_pooled
+from dcd_utils.losses.shared import EmbeddingLoss
 
 
-class RRDLoss(nn.Module):
+class RRDLoss(EmbeddingLoss):
     """Cross-entropy between two views of a queue: how near its entries are to the teacher, and to the student.
 
     Both features pass a linear map and are scaled to unit length; the teacher's embeddings enter the queue, the oldest
@@ -39,21 +38,18 @@ class RRDLoss(nn.Module):
         temperature: float = 0.1,
         teacher_temperature: float = 0.02,
     ):
-        super().__init__()
-        self.embed_student = nn.Linear(student_dim, embed_dim)
-        self.embed_teacher = nn.Linear(teacher_dim, embed_dim)
+        super().__init__(student_dim, teacher_dim, embed_dim)
         self.temperature, self.teacher_temperature = temperature, teacher_temperature
         self.register_buffer("queue", F.normalize(torch.randn(queue_size, embed_dim), dim=1))
         self.register_buffer("next", torch.zeros((), dtype=torch.int64))
 
     def forward(self, student: Tensor, teacher: Tensor) -> Tensor:
-        student = F.normalize(self.embed_student(student), dim=1)
-        with torch.no_grad():
-            teacher = F.normalize(self.embed_teacher(teacher), dim=1)
-            if self.training:
-                self._enqueue(teacher)
-            queue = self.queue.clone()
-            target = (teacher @ queue.T / self.teacher_temperature).softmax(dim=1)
+        student, teacher = self.embed(student, teacher)
+        teacher = teacher.detach()
+        if self.training:
+            self._enqueue(teacher)
+        queue = self.queue.clone()
+        target = (teacher @ queue.T / self.teacher_temperature).softmax(dim=1)
         return -(target * (student @ queue.T / self.temperature).log_softmax(dim=1)).sum(dim=1).mean()
 
     @torch.no_grad()
@@ -68,12 +64,7 @@ class RRDLoss(nn.Module):
         self.next.add_(batch).remainder_(size)
 
 
-register(
-    Method(
-        "rrd",
-        build=lambda student, teacher, **options: RRDLoss(student.pooled.shape[1], teacher.pooled.shape[1], **options),
-        reads="pooled",
-        weight=1.0,
-        source="Giakoumoglou and Stathaki, 2024, arXiv:2407.12073",
-    )
-)
+register(Method(
+    "rrd", sized_by_pooled(RRDLoss), reads="pooled", weight=1.0,
+    source="Giakoumoglou and Stathaki, 2024, arXiv:2407.12073",
+))  # fmt: skip

@@ -1,11 +1,9 @@
 """Similarity-preserving distillation (Tung and Mori, 2019, arXiv:1907.09682)."""
 
-from __future__ import annotations
-
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from dcd_utils.losses.method import Method, register
+from dcd_utils.losses.method import Method, register, unsized
 
 
 def similarity(map: Tensor) -> Tensor:
@@ -24,12 +22,4 @@ class SPLoss(nn.Module):
         return (similarity(teacher[-1].detach()) - similarity(student[-1])).pow(2).mean()
 
 
-register(
-    Method(
-        "sp",
-        build=lambda student, teacher: SPLoss(),
-        reads="maps",
-        weight=3000.0,
-        source="Tung and Mori, 2019, arXiv:1907.09682",
-    )
-)
+register(Method("sp", unsized(SPLoss), reads="maps", weight=3000.0, source="Tung and Mori, 2019, arXiv:1907.09682"))

@@ -1,19 +1,17 @@
 """Variational information distillation (Ahn et al., 2019, arXiv:1904.05835)."""
 
-from __future__ import annotations
-
 import math
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from dcd_utils.losses.maps import pair_stages, same_size
-from dcd_utils.losses.method import Method, register
+from dcd_utils.losses.method import Method, register, sized_by_maps
+from dcd_utils.losses.shared import pair_stages, same_size
 
 
 class Predictor(nn.Module):
-    """A Gaussian over one stage of the teacher: its mean from the student's map, one variance a channel."""
+    """A Gaussian over one stage of the teacher: its mean from the student's map, one variance per channel."""
 
     def __init__(self, student_channels: int, teacher_channels: int, variance: float, smallest: float):
         super().__init__()
@@ -48,23 +46,12 @@ class VIDLoss(nn.Module):
     def __init__(self, student: list[Tensor], teacher: list[Tensor], variance: float = 5.0, smallest: float = 1e-5):
         super().__init__()
         self.predictors = nn.ModuleList(
-            Predictor(own.shape[1], target.shape[1], variance, smallest)
-            for own, target in pair_stages(student, teacher)
+            Predictor(s.shape[1], t.shape[1], variance, smallest) for s, t in pair_stages(student, teacher)
         )
 
     def forward(self, student: list[Tensor], teacher: list[Tensor]) -> Tensor:
         pairs = pair_stages(student, teacher)
-        return sum(
-            predictor(own, target.detach()) for predictor, (own, target) in zip(self.predictors, pairs, strict=True)
-        )
+        return sum(predictor(s, t.detach()) for predictor, (s, t) in zip(self.predictors, pairs, strict=True))
 
 
-register(
-    Method(
-        "vid",
-        build=lambda student, teacher, **options: VIDLoss(student.maps, teacher.maps, **options),
-        reads="maps",
-        weight=1.0,
-        source="Ahn et al., 2019, arXiv:1904.05835",
-    )
-)
+register(Method("vid", sized_by_maps(VIDLoss), reads="maps", weight=1.0, source="Ahn et al., 2019, arXiv:1904.05835"))

@@ -1,6 +1,4 @@
-"""Networks by name: one file a family, tensor names as in the checkpoints that the field shares."""
-
-from __future__ import annotations
+"""Networks by name: one file per family, tensor names as in the checkpoints that the field shares."""
 
 import torch
 
@@ -12,19 +10,19 @@ from dcd_utils.models.weights import load_weights, save_weights
 
 __all__ = ["Features", "Network", "create", "load_weights", "names", "parameter_count", "save_weights", "wrap"]
 
-_ORDER = (resnet, resnet50, wide_resnet, vgg, mobilenet, shufflenet_v1, shufflenet_v2)
-_FAMILIES = {name: family for family in _ORDER for name in family.CONFIGS}
+_FILES = (resnet, resnet50, wide_resnet, vgg, mobilenet, shufflenet_v1, shufflenet_v2)
+_CONFIGS = {name: (file.NETWORK, arguments) for file in _FILES for name, arguments in file.CONFIGS.items()}
 
 
 def names() -> list[str]:
     """The course's own networks; `create` makes those of torchvision and timm too."""
-    return list(_FAMILIES)
+    return list(_CONFIGS)
 
 
 def create(
     name: str, num_classes: int, seed: int | None = None, pretrained: bool = False, **options: object
 ) -> Network:
-    """A network, with fresh weights unless told otherwise.
+    """A network, with fresh weights unless told otherwise; its `options` say what it was created with.
 
     Args:
         name: one of `names()`, or a library's network, "torchvision/resnet18" or "timm/resnet18" (see `wrap`).
@@ -39,26 +37,30 @@ def create(
             of `names()`.
         ImportError: a network of timm, which is not installed.
     """
-    from_library = name.partition("/")[0] in libraries.LIBRARIES and "/" in name
-    if name not in _FAMILIES and not from_library:
+    from_library = "/" in name and name.partition("/")[0] in libraries.LIBRARIES
+    if name not in _CONFIGS and not from_library:
         raise ValueError(
-            f'network "{name}" does not exist: choose one of {", ".join(_FAMILIES)}, or a library\'s, as '
+            f'network "{name}" does not exist: choose one of {", ".join(_CONFIGS)}, or a library\'s, as '
             '"torchvision/resnet18" or "timm/resnet18"'
         )
     if not isinstance(num_classes, int) or num_classes < 2:
         raise ValueError(f"num_classes={num_classes} was given: pass the number of classes, at least 2")
-    if not from_library and (pretrained or options):
+    if pretrained:
+        options = {"pretrained": True, **options}
+    if options and not from_library:
         raise ValueError(
-            f'"{name}" takes no {", ".join(["pretrained"] * pretrained + list(options))}: for published weights of the '
-            "course's own networks, use models.load_weights"
+            f'"{name}" takes no {", ".join(options)}: for published weights of the course\'s own networks, use '
+            "models.load_weights"
         )
     with torch.random.fork_rng(devices=[], enabled=seed is not None):
         if seed is not None:
             torch.manual_seed(runtime.generator("weights", name, seed).initial_seed())
         if from_library:
-            return libraries.build(name, num_classes, pretrained, **options)
-        network = _FAMILIES[name].build(name, num_classes)
-    network.name = name
+            network = libraries.build(name, num_classes, **options)
+        else:
+            build, arguments = _CONFIGS[name]
+            network = build(*arguments, num_classes)
+    network.name, network.options = name, options
     return network
 
 

@@ -19,12 +19,10 @@ def build(name: str, num_classes: int, pretrained: bool = False, **options: obje
     if library == "torchvision":
         import torchvision
 
-        known = torchvision.models.list_models(module=torchvision.models)
-        _check_known(name, architecture, known)
-        if pretrained:  # published weights come with their own classifier, which `wrap` replaces
-            network = torchvision.models.get_model(architecture, weights="DEFAULT", **options)
-        else:
-            network = torchvision.models.get_model(architecture, num_classes=num_classes, **options)
+        _check_known(name, architecture, torchvision.models.list_models(module=torchvision.models))
+        # published weights come with their own classifier, which `wrap` replaces
+        size = {"weights": "DEFAULT"} if pretrained else {"num_classes": num_classes}
+        network = torchvision.models.get_model(architecture, **size, **options)
     else:
         try:
             import timm
@@ -32,9 +30,7 @@ def build(name: str, num_classes: int, pretrained: bool = False, **options: obje
             raise ImportError(f'"{name}" needs timm, which is not installed: run `pip install timm`') from error
         _check_known(name, architecture, timm.list_models())
         network = timm.create_model(architecture, pretrained=pretrained, num_classes=num_classes, **options)
-    wrapped = wrap(network, num_classes)
-    wrapped.name = name
-    return wrapped
+    return wrap(network, num_classes)
 
 
 def wrap(network: nn.Module, num_classes: int | None = None) -> Network:
@@ -42,11 +38,12 @@ def wrap(network: nn.Module, num_classes: int | None = None) -> Network:
 
     The maps of torchvision's networks are the last output at each resolution, from fine to coarse; its vision
     transformers (vit) have none, an empty list: their tokens form no map. timm gives a map after each stage, of
-    transformers too.
+    transformers too. A network of your own may carry an attribute `version` (a string) that names its code, as
+    `losses.Method` does: runs with another version are other runs.
 
     Args:
         network: an image classifier of torchvision or timm. A network that has a `features` method already is returned
-            as it is.
+            as it is, with `options` {} if it has none.
         num_classes: outputs wanted; a classifier of another width is replaced by a fresh one. None keeps what is there.
 
     Raises:
@@ -54,16 +51,19 @@ def wrap(network: nn.Module, num_classes: int | None = None) -> Network:
     """
     origins = [base.__module__.partition(".")[0] for base in type(network).__mro__]  # the class's own comes first
     has_features = callable(getattr(network, "features", None)) and not isinstance(network.features, nn.Module)
-    if has_features and origins[0] not in LIBRARIES:
-        return network
-    if "torchvision" in origins:
-        return TorchvisionNetwork(network, num_classes)
-    if "timm" in origins:
-        return TimmNetwork(network, num_classes)
-    raise ValueError(
-        f"{type(network).__name__} comes from neither torchvision nor timm: give it a method "
-        "features(images) -> Features(maps, pooled, logits), then it can be used as it is"
-    )
+    if not has_features or origins[0] in LIBRARIES:
+        if "torchvision" in origins:
+            network = TorchvisionNetwork(network, num_classes)
+        elif "timm" in origins:
+            network = TimmNetwork(network, num_classes)
+        else:
+            raise ValueError(
+                f"{type(network).__name__} comes from neither torchvision nor timm: give it a method "
+                "features(images) -> Features(maps, pooled, logits), then it can be used as it is"
+            )
+    if not hasattr(network, "options"):
+        network.options = {}
+    return network
 
 
 class LibraryNetwork(Network):
@@ -71,9 +71,7 @@ class LibraryNetwork(Network):
 
     def __init__(self, network: nn.Module, name: str):
         super().__init__()
-        self.network = network
-        self.name = name
-        self.training = network.training
+        self.network, self.name, self.training = network, name, network.training
         self.register_state_dict_post_hook(_to_library_names)
         self.register_load_state_dict_pre_hook(_from_library_names)
 
@@ -87,11 +85,11 @@ class LibraryNetwork(Network):
         try:
             return self._run(images)
         except AssertionError as error:  # what torchvision's transformers say of a size
-            side = "x".join(map(str, images.shape[2:]))
+            height, width = images.shape[2:]
             words = str(error).partition(" but got Proxy")[0]
             raise ValueError(
-                f'"{self.name}" does not take images of {side} ({words}): choose another network, or create it for '
-                f"this size, as in models.create(..., image_size={images.shape[2]})"
+                f'"{self.name}" does not take images of {height}x{width} ({words}): choose another network, or create '
+                f"it for this size, as in models.create(..., image_size={height})"
             ) from error
 
     def _run(self, images: Tensor) -> Features:
@@ -114,16 +112,17 @@ class TorchvisionNetwork(LibraryNetwork):
         super().__init__(extractor, f"torchvision/{type(network).__name__}")
 
     def _run(self, images: Tensor) -> Features:
-        found = self.network(images)
-        return Features([found[name] for name in found if name.startswith("map")], found["pooled"], found["logits"])
+        outputs = self.network(images)
+        maps = [output for name, output in outputs.items() if name.startswith("map")]
+        return Features(maps, outputs["pooled"], outputs["logits"])
 
     def __deepcopy__(self, memo: dict) -> TorchvisionNetwork:
         twin = type(self).__new__(type(self))
         memo[id(self)] = twin
         twin.__dict__.update(copy.deepcopy(self.__dict__, memo))
         twin.network.train(self.network.training)  # torchvision copies a network into training mode, whatever it was in
-        for own, copied in zip(self.modules(), twin.modules(), strict=True):
-            copied.training = own.training
+        for module, copied in zip(self.modules(), twin.modules(), strict=True):
+            copied.training = module.training
         return twin
 
 

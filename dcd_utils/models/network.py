@@ -1,8 +1,6 @@
 """What every network of the course answers to: one pass gives maps, pooled features and logits."""
 
-from __future__ import annotations
-
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 import torch
@@ -29,6 +27,7 @@ class Network(nn.Module):
     """A network for small images: subclasses write `features`; calling one returns the logits [B, num_classes]."""
 
     name: str
+    options: dict
 
     def features(self, images: Tensor, preactivation: bool = False) -> Features:
         """What one pass computes.
@@ -56,9 +55,23 @@ def check_images(images: Tensor) -> None:
         )
 
 
+def init_convolutions(network: nn.Module) -> None:
+    """Draw the convolutions' weights as He et al. do (arXiv:1502.01852, fan-out), and set their biases to zero."""
+    for module in network.modules():
+        if isinstance(module, nn.Conv2d):
+            nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)
+
+
+def make_stage(block: Callable[..., nn.Module], blocks: int, channels_in: int, channels: int, stride: int):
+    """Blocks in a row, an nn.Sequential: the first has the stride and brings `channels_in` to `channels`."""
+    rest = [block(channels, channels, 1) for _ in range(blocks - 1)]
+    return nn.Sequential(block(channels_in, channels, stride), *rest)
+
+
 def run_stages(stages: Iterable[nn.Sequential], x: Tensor, preactivation: bool) -> tuple[Tensor, list[Tensor]]:
-    """The last stage's output, and the maps: the stem's output x, then of each stage its output, or what its last ReLU
-    reads.
+    """The last stage's output, and the maps: the stem's output x, then each stage's output or what its last ReLU reads.
 
     The last block of a stage offers `before_relu(x)`, what its forward pass computes without the ReLU at its end.
     """

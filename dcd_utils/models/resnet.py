@@ -1,13 +1,8 @@
 """CIFAR ResNets (He et al., arXiv:1512.03385, section 4.2), with the tensor names of the shared checkpoints."""
 
-from __future__ import annotations
-
 from torch import Tensor, nn
 
-from dcd_utils.models.network import Features, Network, check_images, run_stages
-
-CONFIGS = {f"resnet{depth}": (depth, (16, 16, 32, 64)) for depth in (8, 14, 20, 32, 44, 56, 110)}
-CONFIGS |= {f"resnet{depth}x4": (depth, (32, 64, 128, 256)) for depth in (8, 32)}
+from dcd_utils.models.network import Features, Network, check_images, init_convolutions, make_stage, run_stages
 
 
 class BasicBlock(nn.Module):
@@ -22,9 +17,8 @@ class BasicBlock(nn.Module):
         self.relu = nn.ReLU(inplace=True)
         self.downsample = None
         if stride != 1 or channels_in != channels:
-            self.downsample = nn.Sequential(
-                nn.Conv2d(channels_in, channels, 1, stride, bias=False), nn.BatchNorm2d(channels)
-            )
+            convolution = nn.Conv2d(channels_in, channels, 1, stride, bias=False)
+            self.downsample = nn.Sequential(convolution, nn.BatchNorm2d(channels))
 
     def before_relu(self, x: Tensor) -> Tensor:
         shortcut = x if self.downsample is None else self.downsample(x)
@@ -41,7 +35,6 @@ class ResNet(Network):
     Args:
         depth: 6n + 2.
         widths: channels of the stem and of the three stages.
-        num_classes: number of outputs.
     """
 
     def __init__(self, depth: int, widths: tuple[int, int, int, int], num_classes: int):
@@ -50,18 +43,11 @@ class ResNet(Network):
         self.bn1 = nn.BatchNorm2d(widths[0])
         self.relu = nn.ReLU(inplace=True)
         blocks = (depth - 2) // 6
-        self.layer1 = self._stage(blocks, widths[0], widths[1], stride=1)
-        self.layer2 = self._stage(blocks, widths[1], widths[2], stride=2)
-        self.layer3 = self._stage(blocks, widths[2], widths[3], stride=2)
+        self.layer1 = make_stage(BasicBlock, blocks, widths[0], widths[1], stride=1)
+        self.layer2 = make_stage(BasicBlock, blocks, widths[1], widths[2], stride=2)
+        self.layer3 = make_stage(BasicBlock, blocks, widths[2], widths[3], stride=2)
         self.fc = nn.Linear(widths[3], num_classes)
-        for module in self.modules():
-            if isinstance(module, nn.Conv2d):
-                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
-
-    @staticmethod
-    def _stage(blocks: int, channels_in: int, channels: int, stride: int) -> nn.Sequential:
-        rest = [BasicBlock(channels, channels, 1) for _ in range(blocks - 1)]
-        return nn.Sequential(BasicBlock(channels_in, channels, stride), *rest)
+        init_convolutions(self)
 
     def features(self, images: Tensor, preactivation: bool = False) -> Features:
         check_images(images)
@@ -71,5 +57,6 @@ class ResNet(Network):
         return Features(maps, pooled, self.fc(pooled))
 
 
-def build(name: str, num_classes: int) -> ResNet:
-    return ResNet(*CONFIGS[name], num_classes)
+NETWORK = ResNet
+CONFIGS = {f"resnet{depth}": (depth, (16, 16, 32, 64)) for depth in (8, 14, 20, 32, 44, 56, 110)}
+CONFIGS |= {f"resnet{depth}x4": (depth, (32, 64, 128, 256)) for depth in (8, 32)}

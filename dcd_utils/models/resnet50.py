@@ -1,33 +1,27 @@
 """ResNet-50 (He et al., arXiv:1512.03385, table 1) behind a stem for small images, with the shared tensor names."""
 
-from __future__ import annotations
-
 from torch import Tensor, nn
 
-from dcd_utils.models.network import Features, Network, check_images, run_stages
-
-CONFIGS = {"ResNet50": (3, 4, 6, 3)}
-EXPANSION = 4
+from dcd_utils.models.network import Features, Network, check_images, init_convolutions, make_stage, run_stages
 
 
 class Bottleneck(nn.Module):
-    """Convolutions of 1x1, 3x3 and 1x1 beside a shortcut; the last one widens to four times `channels`."""
+    """Convolutions of 1x1, 3x3 and 1x1 beside a shortcut; the first narrows to a quarter of `channels`."""
 
     def __init__(self, channels_in: int, channels: int, stride: int):
         super().__init__()
-        channels_out = EXPANSION * channels
-        self.conv1 = nn.Conv2d(channels_in, channels, 1, bias=False)
-        self.bn1 = nn.BatchNorm2d(channels)
-        self.conv2 = nn.Conv2d(channels, channels, 3, stride, padding=1, bias=False)
-        self.bn2 = nn.BatchNorm2d(channels)
-        self.conv3 = nn.Conv2d(channels, channels_out, 1, bias=False)
-        self.bn3 = nn.BatchNorm2d(channels_out)
+        inner = channels // 4
+        self.conv1 = nn.Conv2d(channels_in, inner, 1, bias=False)
+        self.bn1 = nn.BatchNorm2d(inner)
+        self.conv2 = nn.Conv2d(inner, inner, 3, stride, padding=1, bias=False)
+        self.bn2 = nn.BatchNorm2d(inner)
+        self.conv3 = nn.Conv2d(inner, channels, 1, bias=False)
+        self.bn3 = nn.BatchNorm2d(channels)
         self.relu = nn.ReLU(inplace=True)
         self.shortcut = nn.Identity()
-        if stride != 1 or channels_in != channels_out:
-            self.shortcut = nn.Sequential(
-                nn.Conv2d(channels_in, channels_out, 1, stride, bias=False), nn.BatchNorm2d(channels_out)
-            )
+        if stride != 1 or channels_in != channels:
+            convolution = nn.Conv2d(channels_in, channels, 1, stride, bias=False)
+            self.shortcut = nn.Sequential(convolution, nn.BatchNorm2d(channels))
 
     def before_relu(self, x: Tensor) -> Tensor:
         shortcut = self.shortcut(x)
@@ -40,31 +34,19 @@ class Bottleneck(nn.Module):
 
 
 class ResNet50(Network):
-    """A 3x3 stem without pooling, four stages of bottleneck blocks, and a linear classifier.
+    """A 3x3 stem without pooling, four stages of bottleneck blocks, and a linear classifier."""
 
-    Args:
-        blocks: number of blocks in each stage; each stage but the first halves the resolution.
-        num_classes: number of outputs.
-    """
-
-    def __init__(self, blocks: tuple[int, int, int, int], num_classes: int):
+    def __init__(self, num_classes: int):
         super().__init__()
         self.conv1 = nn.Conv2d(3, 64, 3, padding=1, bias=False)
         self.bn1 = nn.BatchNorm2d(64)
         self.relu = nn.ReLU(inplace=True)
-        self.layer1 = self._stage(blocks[0], 64, 64, stride=1)
-        self.layer2 = self._stage(blocks[1], 256, 128, stride=2)
-        self.layer3 = self._stage(blocks[2], 512, 256, stride=2)
-        self.layer4 = self._stage(blocks[3], 1024, 512, stride=2)
+        self.layer1 = make_stage(Bottleneck, 3, 64, 256, stride=1)
+        self.layer2 = make_stage(Bottleneck, 4, 256, 512, stride=2)
+        self.layer3 = make_stage(Bottleneck, 6, 512, 1024, stride=2)
+        self.layer4 = make_stage(Bottleneck, 3, 1024, 2048, stride=2)
         self.linear = nn.Linear(2048, num_classes)
-        for module in self.modules():
-            if isinstance(module, nn.Conv2d):
-                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
-
-    @staticmethod
-    def _stage(blocks: int, channels_in: int, channels: int, stride: int) -> nn.Sequential:
-        rest = [Bottleneck(EXPANSION * channels, channels, 1) for _ in range(blocks - 1)]
-        return nn.Sequential(Bottleneck(channels_in, channels, stride), *rest)
+        init_convolutions(self)
 
     def features(self, images: Tensor, preactivation: bool = False) -> Features:
         check_images(images)
@@ -74,5 +56,4 @@ class ResNet50(Network):
         return Features(maps, pooled, self.linear(pooled))
 
 
-def build(name: str, num_classes: int) -> ResNet50:
-    return ResNet50(CONFIGS[name], num_classes)
+NETWORK, CONFIGS = ResNet50, {"ResNet50": ()}

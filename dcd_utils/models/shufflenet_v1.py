@@ -1,14 +1,11 @@
 """ShuffleNet (Zhang et al., arXiv:1707.01083) for small images, with the tensor names of the shared checkpoints."""
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor, nn
 
-from dcd_utils.models.network import Features, Network, check_images, run_stages
+from dcd_utils.models.network import Features, Network, check_images, make_stage, run_stages
 
-CONFIGS = {"ShuffleV1": ((240, 480, 960), (4, 8, 4), 3)}
-STEM = 24
+STEM, GROUPS = 24, 3  # channels of the stem, groups of the 1x1 convolutions
 
 
 def shuffle(x: Tensor, groups: int) -> Tensor:
@@ -25,19 +22,18 @@ class ShuffleBlock(nn.Module):
         channels_in: channels of the input.
         channels: channels of the output; with stride 2 the input's own, pooled, are the last of them.
         stride: 1 or 2.
-        groups: of the 1x1 convolutions; the one behind the narrow stem is not grouped.
     """
 
-    def __init__(self, channels_in: int, channels: int, stride: int, groups: int):
+    def __init__(self, channels_in: int, channels: int, stride: int):
         super().__init__()
         computed = channels - channels_in if stride == 2 else channels
         inner = computed // 4
-        self.groups = 1 if channels_in == STEM else groups
+        self.groups = 1 if channels_in == STEM else GROUPS  # too few channels behind the stem to be grouped
         self.conv1 = nn.Conv2d(channels_in, inner, 1, groups=self.groups, bias=False)
         self.bn1 = nn.BatchNorm2d(inner)
         self.conv2 = nn.Conv2d(inner, inner, 3, stride, padding=1, groups=inner, bias=False)
         self.bn2 = nn.BatchNorm2d(inner)
-        self.conv3 = nn.Conv2d(inner, computed, 1, groups=groups, bias=False)
+        self.conv3 = nn.Conv2d(inner, computed, 1, groups=GROUPS, bias=False)
         self.bn3 = nn.BatchNorm2d(computed)
         self.relu = nn.ReLU(inplace=True)
         self.pool = nn.AvgPool2d(3, stride=2, padding=1) if stride == 2 else None
@@ -46,8 +42,7 @@ class ShuffleBlock(nn.Module):
         y = self.relu(self.bn1(self.conv1(x)))
         if self.groups > 1:
             y = shuffle(y, self.groups)
-        y = self.relu(self.bn2(self.conv2(y)))
-        y = self.bn3(self.conv3(y))
+        y = self.bn3(self.conv3(self.relu(self.bn2(self.conv2(y)))))
         return y + x if self.pool is None else torch.cat([y, self.pool(x)], dim=1)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -55,29 +50,17 @@ class ShuffleBlock(nn.Module):
 
 
 class ShuffleV1(Network):
-    """A 1x1 stem, three stages that each halve the resolution, and a linear classifier.
+    """A 1x1 stem, three stages that each halve the resolution, and a linear classifier."""
 
-    Args:
-        channels: channels of the stages.
-        blocks: number of blocks in each stage.
-        groups: groups of the 1x1 convolutions.
-        num_classes: number of outputs.
-    """
-
-    def __init__(self, channels: tuple[int, int, int], blocks: tuple[int, int, int], groups: int, num_classes: int):
+    def __init__(self, num_classes: int):
         super().__init__()
         self.conv1 = nn.Conv2d(3, STEM, 1, bias=False)
         self.bn1 = nn.BatchNorm2d(STEM)
         self.relu = nn.ReLU(inplace=True)
-        self.layer1 = self._stage(blocks[0], STEM, channels[0], groups)
-        self.layer2 = self._stage(blocks[1], channels[0], channels[1], groups)
-        self.layer3 = self._stage(blocks[2], channels[1], channels[2], groups)
-        self.linear = nn.Linear(channels[2], num_classes)
-
-    @staticmethod
-    def _stage(blocks: int, channels_in: int, channels: int, groups: int) -> nn.Sequential:
-        rest = [ShuffleBlock(channels, channels, 1, groups) for _ in range(blocks - 1)]
-        return nn.Sequential(ShuffleBlock(channels_in, channels, 2, groups), *rest)
+        self.layer1 = make_stage(ShuffleBlock, 4, STEM, 240, stride=2)
+        self.layer2 = make_stage(ShuffleBlock, 8, 240, 480, stride=2)
+        self.layer3 = make_stage(ShuffleBlock, 4, 480, 960, stride=2)
+        self.linear = nn.Linear(960, num_classes)
 
     def features(self, images: Tensor, preactivation: bool = False) -> Features:
         check_images(images)
@@ -87,5 +70,4 @@ class ShuffleV1(Network):
         return Features(maps, pooled, self.linear(pooled))
 
 
-def build(name: str, num_classes: int) -> ShuffleV1:
-    return ShuffleV1(*CONFIGS[name], num_classes)
+NETWORK, CONFIGS = ShuffleV1, {"ShuffleV1": ()}

@@ -1,13 +1,10 @@
 """ShuffleNet V2 (Ma et al., arXiv:1807.11164) for small images, with the tensor names of the shared checkpoints."""
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor, nn
 
 from dcd_utils.models.network import Features, Network, check_images
 
-CONFIGS = {"ShuffleV2": ((116, 232, 464), (4, 8, 4), 1024)}
 STEM = 24
 
 
@@ -70,28 +67,19 @@ class DownBlock(nn.Module):
 
 
 class ShuffleV2(Network):
-    """A 1x1 stem, three stages that each halve the resolution, a 1x1 convolution, and a linear classifier.
+    """A 1x1 stem, three stages that each halve the resolution, a 1x1 convolution, and a linear classifier."""
 
-    Args:
-        channels: channels of the stages.
-        blocks: number of blocks in each stage, the one that halves the resolution among them.
-        penultimate: channels of the last convolution.
-        num_classes: number of outputs.
-    """
-
-    def __init__(
-        self, channels: tuple[int, int, int], blocks: tuple[int, int, int], penultimate: int, num_classes: int
-    ):
+    def __init__(self, num_classes: int):
         super().__init__()
         self.conv1 = nn.Conv2d(3, STEM, 1, bias=False)
         self.bn1 = nn.BatchNorm2d(STEM)
         self.relu = nn.ReLU(inplace=True)
-        self.layer1 = self._stage(blocks[0], STEM, channels[0])
-        self.layer2 = self._stage(blocks[1], channels[0], channels[1])
-        self.layer3 = self._stage(blocks[2], channels[1], channels[2])
-        self.conv2 = nn.Conv2d(channels[2], penultimate, 1, bias=False)
-        self.bn2 = nn.BatchNorm2d(penultimate)
-        self.linear = nn.Linear(penultimate, num_classes)
+        self.layer1 = self._stage(4, STEM, 116)
+        self.layer2 = self._stage(8, 116, 232)
+        self.layer3 = self._stage(4, 232, 464)
+        self.conv2 = nn.Conv2d(464, 1024, 1, bias=False)
+        self.bn2 = nn.BatchNorm2d(1024)
+        self.linear = nn.Linear(1024, num_classes)
 
     @staticmethod
     def _stage(blocks: int, channels_in: int, channels: int) -> nn.Sequential:
@@ -117,5 +105,4 @@ class ShuffleV2(Network):
         return Features(maps, pooled, self.linear(pooled))
 
 
-def build(name: str, num_classes: int) -> ShuffleV2:
-    return ShuffleV2(*CONFIGS[name], num_classes)
+NETWORK, CONFIGS = ShuffleV2, {"ShuffleV2": ()}

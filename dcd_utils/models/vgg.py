@@ -1,20 +1,10 @@
 """VGG with batch norm (Simonyan and Zisserman, arXiv:1409.1556) for small images, with the shared tensor names."""
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from dcd_utils.models.network import Features, Network, check_images
-
-CONFIGS = {
-    "vgg8": (1, 1, 1, 1, 1),
-    "vgg11": (1, 1, 2, 2, 2),
-    "vgg13": (2, 2, 2, 2, 2),
-    "vgg16": (2, 2, 3, 3, 3),
-    "vgg19": (2, 2, 4, 4, 4),
-}
+from dcd_utils.models.network import Features, Network, check_images, init_convolutions
 
 
 class VGG(Network):
@@ -24,7 +14,6 @@ class VGG(Network):
 
     Args:
         convolutions: number of convolutions in each stage.
-        num_classes: number of outputs.
     """
 
     def __init__(self, convolutions: tuple[int, int, int, int, int], num_classes: int):
@@ -36,10 +25,7 @@ class VGG(Network):
         self.block4 = self._stage(convolutions[4], 512, 512)
         self.relu = nn.ReLU(inplace=True)
         self.classifier = nn.Linear(512, num_classes)
-        for module in self.modules():
-            if isinstance(module, nn.Conv2d):
-                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
-                nn.init.zeros_(module.bias)
+        init_convolutions(self)
         nn.init.normal_(self.classifier.weight, std=0.01)
         nn.init.zeros_(self.classifier.bias)
 
@@ -66,5 +52,11 @@ class VGG(Network):
         return Features(maps, pooled, self.classifier(pooled))
 
 
-def build(name: str, num_classes: int) -> VGG:
-    return VGG(CONFIGS[name], num_classes)
+NETWORK = VGG
+CONFIGS = {
+    "vgg8": ((1, 1, 1, 1, 1),),
+    "vgg11": ((1, 1, 2, 2, 2),),
+    "vgg13": ((2, 2, 2, 2, 2),),
+    "vgg16": ((2, 2, 3, 3, 3),),
+    "vgg19": ((2, 2, 4, 4, 4),),
+}

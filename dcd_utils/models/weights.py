@@ -1,7 +1,5 @@
 """Reading and writing weights without ever running code from a file."""
 
-from __future__ import annotations
-
 import argparse
 import os
 import re
@@ -13,18 +11,18 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from dcd_utils import runtime
+from dcd_utils import files
 
-# numbers of numpy, as training scripts keep them: data, no code
+# numbers of numpy, as training scripts keep them (data, no code); the constructor moved between numpy's versions
 _NUMBERS = [np.dtype, *{type(np.dtype(name)) for name in ("float32", "float64", "int32", "int64", "bool")}]
-_NUMBERS.append(np.float64(0).__reduce__()[0])  # its constructor, which moved between numpy's versions
+_NUMBERS.append(np.float64(0).__reduce__()[0])
 
 
 def save_weights(model: nn.Module, path: str | os.PathLike) -> None:
     """Write the state dict as safetensors; the file is whole or absent."""
     from safetensors.torch import save
 
-    runtime.write_whole(Path(path), save({name: tensor.contiguous() for name, tensor in model.state_dict().items()}))
+    files.write_whole(Path(path), save({name: tensor.contiguous() for name, tensor in model.state_dict().items()}))
 
 
 def load_weights(model: nn.Module, path: str | os.PathLike) -> nn.Module:
@@ -47,24 +45,21 @@ def load_weights(model: nn.Module, path: str | os.PathLike) -> nn.Module:
             f'no weights at "{path}": pass a file (.safetensors, .pth) or the folder of a finished run'
         )
     state = _read(path)
-    own = model.state_dict()
-    missing = [name for name in own if name not in state]
-    unexpected = [name for name in state if name not in own]
-    reshaped = [
-        f"{name} {tuple(state[name].shape)} instead of {tuple(own[name].shape)}"
-        for name in own
-        if name in state and state[name].shape != own[name].shape
-    ]
-    found = {"missing": missing, "unexpected": unexpected, "of another shape": reshaped}
-    if any(found.values()):
-        parts = "; ".join(f"{len(names)} {what}: {_shorten(names)}" for what, names in found.items() if names)
+    expected = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
+    stored = {name: tuple(tensor.shape) for name, tensor in state.items()}
+    shared = [name for name in expected if name in stored]
+    problems = {
+        "missing": [name for name in expected if name not in stored],
+        "unexpected": [name for name in stored if name not in expected],
+        "of another shape": [f"{n} {stored[n]} instead of {expected[n]}" for n in shared if stored[n] != expected[n]],
+    }
+    if any(problems.values()):
+        parts = "; ".join(f"{len(names)} {what}: {_shorten(names)}" for what, names in problems.items() if names)
         name = getattr(model, "name", type(model).__name__)
         raise ValueError(f'"{path}" does not fit this {name}: {parts}. Check the architecture and num_classes')
     broken = [name for name, value in state.items() if value.is_floating_point() and not value.isfinite().all()]
     if broken:
-        raise ValueError(
-            f'"{path}" holds numbers that are not finite, in {_shorten(broken)}: choose another file'
-        )
+        raise ValueError(f'"{path}" holds numbers that are not finite, in {_shorten(broken)}: choose another file')
     model.load_state_dict(state)
     return model
 
@@ -88,9 +83,8 @@ def _read(path: Path) -> Mapping[str, Tensor]:
             f"tensors): {reason(error)}"
         ) from error
     state = state.get("model", state) if isinstance(state, Mapping) else state
-    if not isinstance(state, Mapping) or not all(
-        isinstance(name, str) and isinstance(value, Tensor) for name, value in state.items()
-    ):
+    entries = state.items() if isinstance(state, Mapping) else [(None, None)]
+    if not all(isinstance(name, str) and isinstance(value, Tensor) for name, value in entries):
         raise ValueError(f'"{path}" holds no state dict: expected tensors by name, or {{"model": tensors by name}}')
     return state
 

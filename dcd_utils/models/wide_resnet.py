@@ -1,13 +1,9 @@
 """Wide ResNets (Zagoruyko and Komodakis, arXiv:1605.07146), with the tensor names of the shared checkpoints."""
 
-from __future__ import annotations
-
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from dcd_utils.models.network import Features, Network, check_images
-
-CONFIGS = {f"wrn_{depth}_{widen}": (depth, widen) for depth in (16, 40) for widen in (1, 2)}
+from dcd_utils.models.network import Features, Network, check_images, init_convolutions, make_stage
 
 
 class PreActivationBlock(nn.Module):
@@ -32,8 +28,7 @@ class PreActivationBlock(nn.Module):
 class Stage(nn.Module):
     def __init__(self, blocks: int, channels_in: int, channels: int, stride: int):
         super().__init__()
-        rest = [PreActivationBlock(channels, channels, 1) for _ in range(blocks - 1)]
-        self.layer = nn.Sequential(PreActivationBlock(channels_in, channels, stride), *rest)
+        self.layer = make_stage(PreActivationBlock, blocks, channels_in, channels, stride)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.layer(x)
@@ -45,7 +40,6 @@ class WideResNet(Network):
     Args:
         depth: 6n + 4.
         widen: factor on the channels 16, 32, 64 of the stages.
-        num_classes: number of outputs.
     """
 
     def __init__(self, depth: int, widen: int, num_classes: int):
@@ -58,9 +52,7 @@ class WideResNet(Network):
         self.bn1 = nn.BatchNorm2d(64 * widen)
         self.relu = nn.ReLU(inplace=True)
         self.fc = nn.Linear(64 * widen, num_classes)
-        for module in self.modules():
-            if isinstance(module, nn.Conv2d):
-                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+        init_convolutions(self)
         nn.init.zeros_(self.fc.bias)
 
     def features(self, images: Tensor, preactivation: bool = False) -> Features:
@@ -81,5 +73,5 @@ def _normalise(norm: nn.BatchNorm2d, x: Tensor) -> Tensor:
     return F.batch_norm(x, mean, variance, norm.weight, norm.bias, norm.training, eps=norm.eps)
 
 
-def build(name: str, num_classes: int) -> WideResNet:
-    return WideResNet(*CONFIGS[name], num_classes)
+NETWORK = WideResNet
+CONFIGS = {f"wrn_{depth}_{widen}": (depth, widen) for depth in (16, 40) for widen in (1, 2)}

@@ -220,7 +220,7 @@ def test_features_and_settings_that_cannot_work_are_named(method, change, messag
 def test_networks_of_unequal_depth_are_paired_from_the_end():
     student = golden.features("student", golden.STUDENT, 7)
     teacher = golden.features("teacher", [(6, 32), (6, 32), (6, 16), (8, 8), (10, 4)], 9)
-    pairs = losses.maps.pair_stages(student.maps, teacher.maps)
+    pairs = losses.shared.pair_stages(student.maps, teacher.maps)
     assert [(own.shape[2], target.shape[2]) for own, target in pairs] == [(16, 16), (8, 8), (4, 4)]
 
 

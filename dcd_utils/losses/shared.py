@@ -1,0 +1,86 @@
+"""What several losses share: checks of logits, linear maps of pooled features, and pairs of maps."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+def check_temperature(temperature: float) -> None:
+    """Raise ValueError unless the temperature is above 0."""
+    if not temperature > 0:
+        raise ValueError(f"temperature={temperature} was given: it must be above 0 (4 is usual)")
+
+
+def check_logits(student: Tensor, teacher: Tensor, fewest: int = 1) -> None:
+    """Raise ValueError unless both are [B, C] over the same C classes, at least `fewest` of them."""
+    if student.ndim != 2 or student.shape != teacher.shape or student.shape[1] < fewest:
+        raise ValueError(
+            f"student logits are {tuple(student.shape)}, teacher logits {tuple(teacher.shape)}: both must be [B, C] "
+            f"over the same C classes{f', at least {fewest}' if fewest > 1 else ''}"
+        )
+
+
+class EmbeddingLoss(nn.Module):
+    """Base of the losses that compare pooled features behind a trained linear map for each network.
+
+    Args:
+        student_dim, teacher_dim: widths of the pooled features.
+        embed_dim: width of the common embedding.
+    """
+
+    def __init__(self, student_dim: int, teacher_dim: int, embed_dim: int):
+        super().__init__()
+        self.embed_student = nn.Linear(student_dim, embed_dim)
+        self.embed_teacher = nn.Linear(teacher_dim, embed_dim)
+
+    def embed(self, student_features: Tensor, teacher_features: Tensor) -> tuple[Tensor, Tensor]:
+        """Both batches on the common unit sphere: ([B, embed_dim], [B, embed_dim]).
+
+        Autocast does not reach in, and no gradient reaches the teacher network.
+
+        Raises:
+            ValueError: features of another width, or batches of different sizes.
+        """
+        for name, features, layer in (
+            ("student", student_features, self.embed_student),
+            ("teacher", teacher_features, self.embed_teacher),
+        ):
+            if features.ndim != 2 or features.shape[1] != layer.in_features:
+                raise ValueError(
+                    f"{name} features are {tuple(features.shape)}, expected [B, {layer.in_features}]: pass pooled "
+                    f"features, or build {type(self).__name__} with {name}_dim={[0, *features.shape][-1]}"
+                )
+        if len(student_features) != len(teacher_features):
+            raise ValueError(
+                f"{len(student_features)} student rows and {len(teacher_features)} teacher rows were given: "
+                "row i of both must come from the same image"
+            )
+        dtype = self.embed_student.weight.dtype
+        with torch.autocast(student_features.device.type, enabled=False):
+            student = F.normalize(self.embed_student(student_features.to(dtype)), dim=1)
+            teacher = F.normalize(self.embed_teacher(teacher_features.detach().to(dtype)), dim=1)
+        return student, teacher
+
+
+def pair_stages(student: list[Tensor], teacher: list[Tensor]) -> list[tuple[Tensor, Tensor]]:
+    """(student map, teacher map) of each stage, the stem left out; where one network has more, the last are paired.
+
+    Raises:
+        ValueError: a network shows no stages.
+    """
+    count = min(len(student), len(teacher)) - 1
+    if count < 1:
+        raise ValueError(
+            f"the student shows {len(student)} maps, the teacher {len(teacher)}: a method that compares stages needs "
+            "at least two of each; choose one that reads logits or pooled features"
+        )
+    return list(zip(student[-count:], teacher[-count:], strict=True))
+
+
+def same_size(first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:
+    """Both maps at the smaller one's height and width: the larger is averaged down."""
+    if first.shape[2] > second.shape[2]:
+        first = F.adaptive_avg_pool2d(first, second.shape[2:])
+    elif first.shape[2] < second.shape[2]:
+        second = F.adaptive_avg_pool2d(second, first.shape[2:])
+    return first, second

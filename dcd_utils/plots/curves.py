@@ -1,130 +1,122 @@
-"""Training over epochs."""
+"""Lines: of anything over anything, and of training over epochs."""
 
 from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
 
-from dcd_utils.plots.style import GREY, HUES, canvas, label, method_colours, themed
+from dcd_utils.plots.style import canvas, heading, label, mark_levels, method_looks, themed
 
 _NAMES = {
     "train_loss": "training loss",
     "train_accuracy": "training accuracy (%)",
     "test_accuracy": "test accuracy, top-1 (%)",
     "test_top5": "test accuracy, top-5 (%)",
-    "learning_rate": "learning rate",
-    "seconds": "seconds an epoch",
-    "images_per_second": "images a second",
     "classification": "classification (cross-entropy)",
     "kd": "KD",
     "dcd": "DCD (contrast + α · consistency)",
+    "scale": "scale (inverse temperature)",
 }
-_TERMS = ("classification", "kd", "dcd", "contrast", "consistency")
+
+
+@themed
+def curves(
+    lines: Mapping[str, tuple[Any, Any]],
+    *,
+    title: str,
+    x: str,
+    y: str,
+    levels: Mapping[str, float] | None = None,
+    bands: Mapping[str, Any] | None = None,
+    legend: Any = "best",
+    size: tuple[float, float] = (5.2, 3.8),
+    ax=None,
+    **settings: Any,
+) -> Figure:
+    """Lines in one picture, told apart by colour and dashes; a method looks the same in every figure.
+
+    Args:
+        lines: name -> (x values [N], y values [N]), or y values [draws, N]: a line at the mean, a dot for each draw.
+        x, y: the axes' labels.
+        levels: name -> height of a dotted horizontal line.
+        bands: name of a line -> half width of the band around it.
+        legend: its place, as Matplotlib names places.
+        **settings: of the axes, for instance xscale="log", xticks=[1, 10], xticklabels=["1", "10"].
+
+    Raises:
+        ValueError: x and y values that do not fit.
+    """
+    figure, (ax,) = canvas(ax, size)
+    for name, look in method_looks(lines).items():
+        across, draws = np.asarray(lines[name][0]), np.atleast_2d(lines[name][1])
+        if draws.shape[1:] != across.shape:
+            raise ValueError(f'"{name}" has {across.shape} x values and {draws.shape} y values: expected [N] for each')
+        mean = draws.mean(axis=0)
+        ax.plot(across, mean, color=look.colour, linestyle=look.dashes, label=name)
+        if len(draws) > 1:
+            dots = {"color": look.colour, "marker": look.marker, "s": 16, "alpha": 0.6, "linewidths": 0}
+            ax.scatter(np.tile(across, len(draws)), draws, **dots)
+        if name in (bands or {}):
+            half = np.asarray(bands[name])
+            ax.fill_between(across, mean - half, mean + half, color=look.colour, alpha=0.25, linewidth=0)
+    mark_levels(ax, levels or {})
+    ax.set(**settings)
+    if "xticks" in settings:
+        ax.minorticks_off()
+    label(ax, title, x, y)
+    ax.legend(loc=legend)
+    return figure
 
 
 @themed
 def training_curves(
-    histories: dict, metrics=("train_loss", "test_accuracy"), title: str | None = None, ax=None
+    histories: Mapping,
+    metrics=("train_loss", "test_accuracy"),
+    title: str | None = None,
+    levels: Mapping[str, float] | None = None,
+    ax=None,
 ) -> Figure:
-    """Metrics over epochs, a panel for each metric, a colour for each method.
+    """Metrics over epochs, one panel for each metric, one colour for each method.
 
     Args:
-        histories: {name: history}, a history being a DataFrame with a row an epoch; a list of histories draws a line
-            for each seed.
+        histories: {name: history}, a history being a DataFrame with one row per epoch; a list of histories draws one
+            line per seed. A history without the metric is left out.
         metrics: columns of the histories, one or several.
+        levels: name -> height of a dotted horizontal line, in every panel.
         ax: as many Axes as metrics.
 
     Raises:
         ValueError: no history, or a metric that none of them has.
     """
     metrics = [metrics] if isinstance(metrics, str) else list(metrics)
-    figure, axes = canvas(ax, (5.2 * len(metrics), 3.6), columns=len(metrics))
+    figure, axes = canvas(ax, (5.2 * len(metrics) + 0.8 * (len(metrics) == 1), 3.6), columns=len(metrics))
     for panel, metric in zip(axes, metrics, strict=True):
-        _lines(panel, histories, metric)
+        _over_epochs(panel, histories, metric)
+        mark_levels(panel, levels or {})
         label(panel, None, "epoch", _NAMES.get(metric, metric.replace("_", " ")))
     axes[-1].legend(loc="best" if len(histories) < 7 else (1.02, 0))
-    _head(figure, axes, title)
+    if len(axes) > 1:
+        heading(figure, title)
+    elif title:
+        axes[0].set_title(title)
     return figure
 
 
-@themed
-def loss_terms(history, title: str = "Every term of the loss over training", ax=None) -> Figure:
-    """Every term that a history recorded, before its weight, on a logarithmic axis: they differ by orders of magnitude.
-
-    Raises:
-        ValueError: the history holds none of the terms.
-    """
-    terms = [term for term in _TERMS if term in history and np.isfinite(history[term]).any()]
-    if not terms:
-        raise ValueError(f"the history has columns {', '.join(history.columns)}: expected one of {', '.join(_TERMS)}")
-    figure, (ax,) = canvas(ax, (6.4, 3.8))
-    for term in terms:
-        ax.plot(history["epoch"], history[term], color=HUES[_TERMS.index(term)], label=_NAMES.get(term, term))
-    ax.set_yscale("log")
-    ax.yaxis.set_major_formatter("{x:g}")
-    ax.xaxis.get_major_locator().set_params(integer=True)
-    label(ax, title, "epoch", "loss term (unweighted, log scale)")
-    ax.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
-    return figure
-
-
-@themed
-def learned_scale(
-    histories: dict,
-    cap: float = 10.0,
-    start: float = float(np.e),
-    title: str = "The scale that each run learned",
-    ax=None,
-) -> Figure:
-    """The loss's scale (inverse temperature) over epochs, between where it starts and where it is capped.
-
-    Args:
-        histories: {name: history or list of histories}; those without a scale are left out.
-
-    Raises:
-        ValueError: no history has a scale.
-    """
-    figure, (ax,) = canvas(ax, (6.0, 3.6))
-    for value, text in ((cap, f"cap {cap:g}"), (start, f"start {start:.3g}")):
-        ax.axhline(value, color=GREY, linewidth=1, linestyle=(0, (4, 3)), zorder=0)
-        ax.annotate(
-            text, (1.0, value), (-2, 3), ("axes fraction", "data"), "offset points", color=GREY, fontsize=9, ha="right"
-        )
-    _lines(ax, histories, "scale")
-    ax.set_ylim(0, 1.12 * cap)
-    label(ax, title, "epoch", "scale (inverse temperature)")
-    ax.legend(loc="lower right")
-    return figure
-
-
-def _lines(ax, histories, metric):
+def _over_epochs(ax, histories, metric):
     drawn = {}
     for name, runs in histories.items():
         runs = runs if isinstance(runs, list | tuple) else [runs]
-        runs = [run for run in runs if metric in run and np.isfinite(run[metric]).any()]
-        if runs:
-            drawn[name] = runs
-    if not drawn:
-        raise ValueError(
-            f'no history has values of "{metric}": given were {", ".join(map(str, histories)) or "no histories"}'
-        )
-    colours = method_colours(drawn)
-    for name, runs in drawn.items():
-        for i, run in enumerate(runs):
-            # A single epoch is a point; without a marker it would be an empty picture.
-            ax.plot(
-                run["epoch"],
-                run[metric],
-                color=colours[name],
-                marker="o" if len(run) == 1 else None,
-                linewidth=1.8 if len(runs) == 1 else 1.1,
-                label=name if i == 0 else None,
-            )
+        drawn[name] = [run for run in runs if metric in run and np.isfinite(run[metric]).any()]
+    if not any(drawn.values()):
+        names = ", ".join(map(str, histories)) or "no histories"
+        raise ValueError(f'no history has values of "{metric}": given were {names}')
+    for name, look in method_looks(drawn).items():
+        for i, run in enumerate(drawn[name]):
+            line = {"color": look.colour, "linestyle": look.dashes, "label": name if i == 0 else None}
+            # a single epoch is a point; without a marker it would be an empty picture
+            line |= {"marker": "o" if len(run) == 1 else None, "linewidth": 1.8 if len(drawn[name]) == 1 else 1.1}
+            ax.plot(run["epoch"], run[metric], **line)
     ax.xaxis.get_major_locator().set_params(integer=True)
-
-
-def _head(figure, axes, title):
-    if title and len(axes) > 1:
-        figure.suptitle(title, x=0.01, ha="left")
-    elif title:
-        axes[0].set_title(title)

@@ -1,103 +1,100 @@
-"""Maps of a representation: one dot an image, coloured by what it shows."""
+"""Maps of a representation: one dot for each image, coloured by what it shows."""
 
 from __future__ import annotations
 
 import textwrap
+from collections.abc import Mapping, Sequence
 
+import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.figure import Figure
 
-from dcd_utils.plots.style import GREY, canvas, class_groups, label, themed
+from dcd_utils.plots.style import GREY, PALE, STUDENT, TEACHER, canvas, class_groups, heading, label, themed
 
 
 @themed
-def embedding(
-    points,
-    labels,
-    classes,
-    superclasses=None,
-    superclass_names=None,
-    title: str = "Where each test image lies",
-    ax=None,
-) -> Figure:
-    """A map: a dot for each image.
-
-    Args:
-        points: an Embedding of dcd_utils.analysis (its settings are then printed below), or an array [N, 2].
-        labels: true class of each image, [N].
-        classes: names. superclasses, superclass_names: as in an ImageSet; beyond 20 classes they give the colours.
-
-    Raises:
-        ValueError: shapes that do not fit.
-    """
-    figure, (ax,) = canvas(ax, (7.4, 5.2))
-    groups = class_groups(classes, superclasses, superclass_names)
-    handles = _scatter(ax, points, labels, groups)
-    label(ax, title, f"{_method(points)} 1", f"{_method(points)} 2")
-    ax.legend(handles=handles, loc="center left", bbox_to_anchor=(1.0, 0.5), **_legend(groups))
-    _caption(figure, {title: points})
-    return figure
-
-
-@themed
-def embeddings_side_by_side(
-    points_list,
-    titles,
+def embeddings(
+    maps: Mapping,
     labels,
     classes,
     superclasses=None,
     superclass_names=None,
     title: str = "The same test images, seen by each network",
-    columns: int = 3,
+    start=None,
 ) -> Figure:
-    """Several maps of the same images with one legend: arguments as for `embedding`, one title for each map.
+    """Maps of the same images, with one legend.
+
+    Args:
+        maps: {its title: an Embedding of dcd_utils.analysis (its settings are then printed below), or [N, 2]}.
+        labels: true class of each image, [N].
+        classes: names. superclasses, superclass_names: as in an ImageSet; beyond 20 classes they give the colours.
+        start: [N, 2], where the points were in a map that is aligned with these; each is then drawn as an arrow from
+            a dot there.
 
     Raises:
-        ValueError: shapes that do not fit, or not one title for each map.
+        ValueError: no map, or shapes that do not fit.
     """
-    if len(titles) != len(points_list) or not len(points_list):
-        raise ValueError(f"{len(points_list)} maps and {len(titles)} titles were given: pass one title for each map")
-    columns = min(columns, len(points_list)) if len(points_list) != 4 else 2
-    rows = -(-len(points_list) // columns)
-    figure, axes = canvas(None, (3.3 * columns + 1.8, 3.2 * rows + 0.8), rows, columns)
+    if not maps:
+        raise ValueError("no map was given: pass {title: points}")
+    columns = min(3, len(maps)) if len(maps) != 4 else 2
+    rows = -(-len(maps) // columns)
+    scale = 1.7 if len(maps) == 1 else 1.0
+    shared = {"sharex": start is not None, "sharey": start is not None}
+    figure, axes = canvas(None, (scale * 3.3 * columns + 1.8, scale * (3.2 * rows + 0.4)), rows, columns, **shared)
     groups = class_groups(classes, superclasses, superclass_names)
-    for ax, points, name in zip(axes, points_list, titles, strict=False):
-        handles = _scatter(ax, points, labels, groups)
-        label(ax, name, f"{_method(points)} 1", f"{_method(points)} 2")
-    for ax in axes[len(points_list) :]:
+    for ax, (name, points) in zip(axes, maps.items(), strict=False):
+        handles = _scatter(ax, points, labels, groups, start)
+        method = getattr(points, "method", "map dimension")
+        label(ax, name, f"{method} 1", f"{method} 2")
+    for ax in axes[len(maps) :]:
         ax.set_axis_off()
-    figure.legend(handles=handles, loc="outside right center", **_legend(groups))
-    if title:
-        figure.suptitle(title, x=0.01, ha="left")
-    _caption(figure, dict(zip(titles, points_list, strict=True)))
+    figure.legend(handles=handles, loc="outside right center", fontsize=8, labelspacing=0.35, handletextpad=0.2)
+    heading(figure, title)
+    _caption(figure, maps)
     return figure
 
 
-def _scatter(ax, points, labels, groups):
-    xy, labels = np.asarray(getattr(points, "points", points)), np.asarray(labels)
-    if xy.ndim != 2 or xy.shape[1] != 2 or labels.shape != xy.shape[:1]:
-        raise ValueError(f"points are {xy.shape} and labels {labels.shape}: expected [N, 2] and [N]")
-    size = float(np.clip(22_000 / max(len(xy), 1), 3, 26))
+@themed
+def circle(student, teacher, names: Sequence[str], title: str = "", ax=None) -> Figure:
+    """Two-dimensional embeddings of unit length as arrows: student [B, 2] drawn through, teacher [B, 2] dashed."""
+    figure, (ax,) = canvas(ax, (5.2, 4.8))
+    ax.add_patch(plt.Circle((0, 0), 1, fill=False, color=PALE))
+    for network, points, look, reach in (
+        ("student", student, {"color": STUDENT, "linestyle": "-"}, 1.08),
+        ("teacher", teacher, {"color": TEACHER, "linestyle": "--"}, 1.24),
+    ):
+        for i, (name, (x, y)) in enumerate(zip(names, np.asarray(points), strict=True)):
+            ax.plot([0, x], [0, y], marker="o", markevery=[1], label=None if i else network, **look)
+            side = "left" if x > 0.3 else "right" if x < -0.3 else "center"
+            ax.text(reach * x, reach * y, name, color=look["color"], ha=side, va="center")
+    ax.set(xlim=(-1.5, 1.5), ylim=(-1.4, 1.4), aspect="equal")
+    label(ax, title, "first dimension", "second dimension")
+    ax.legend(loc="lower left")
+    return figure
+
+
+def _scatter(ax, points, labels, groups, start):
+    ends, labels = np.asarray(getattr(points, "points", points)), np.asarray(labels)
+    dots = ends if start is None else np.asarray(start)
+    if ends.ndim != 2 or ends.shape[1] != 2 or labels.shape != ends.shape[:1] or dots.shape != ends.shape:
+        raise ValueError(f"points are {ends.shape} and labels {labels.shape}: expected [N, 2] and [N]")
+    size = float(np.clip(22_000 / max(len(ends), 1), 3, 26))
     handles = []
     for group in groups:
-        mine = xy[np.isin(labels, group.classes)]
-        look = {"color": group.colour, "marker": group.marker, "label": group.name}
-        ax.scatter(*mine.T, s=size, alpha=0.75, linewidths=0, rasterized=len(xy) > 2000, **look)
-        handles.append(ax.scatter([], [], s=26, linewidths=0, **look))
-    # The axes of such a map have no unit; their numbers would only be noise.
-    ax.set(xticks=[], yticks=[])
+        members = np.flatnonzero(np.isin(labels, group.classes))
+        look = {"color": group.colour, "marker": group.marker, "label": group.name, "linewidths": 0}
+        ax.scatter(*dots[members].T, s=size, alpha=0.75, rasterized=len(ends) > 2000, **look)
+        handles.append(ax.scatter([], [], s=26, **look))
+        arrow = {"arrowstyle": "-|>", "color": group.colour, "shrinkA": 0, "shrinkB": 0, "linewidth": 1.3}
+        for i in members if start is not None else ():
+            ax.annotate("", ends[i], dots[i], arrowprops=arrow)
+    ax.update_datalim(ends)  # arrows alone would not widen the axes
+    ax.autoscale_view()
+    ax.set(xticks=[], yticks=[])  # the axes of such a map have no unit; their numbers would only be noise
     return handles
 
 
-def _method(points) -> str:
-    return getattr(points, "method", "map dimension")
-
-
-def _legend(groups) -> dict:
-    return {"fontsize": 8, "labelspacing": 0.35, "handletextpad": 0.2, "ncols": 1 if len(groups) <= 20 else 2}
-
-
-def _caption(figure, maps: dict) -> None:
+def _caption(figure, maps: Mapping) -> None:
     """Settings below the maps: one line for all if they are the same, else one for each."""
     captions = {name: getattr(points, "caption", "") for name, points in maps.items()}
     if len(set(captions.values())) > 1:

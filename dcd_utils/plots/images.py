@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 from matplotlib.figure import Figure
 
-from dcd_utils.plots.style import HUES, INK, canvas, label, themed
+from dcd_utils.plots.style import HUES, canvas, heading, label, themed
 
 
 @themed
@@ -28,15 +30,44 @@ def image_grid(images, titles=None, columns: int = 8, title: str | None = None) 
             ax.imshow(images[i], interpolation="nearest")
             if titles is not None:
                 ax.set_title(titles[i], fontsize=8, loc="center", pad=3, fontweight="normal")
-    if title:
-        figure.suptitle(title, x=0.01, ha="left")
+    heading(figure, title)
     return figure
 
 
 @themed
-def soft_predictions(
-    image, probabilities: dict, classes, label_index: int | None = None, top: int = 8, title=None
-) -> Figure:
+def image_rows(rows: Mapping, title: str, same: Mapping | None = None) -> Figure:
+    """Named rows of images that belong together, or of maps in false colours, each map on its own scale.
+
+    Args:
+        rows: {row's name: images uint8 [N, 3, H, W] or maps [N, h, w] that are not negative}, N the same for all.
+        same: {row's name: N booleans}, whether an image agrees with the first of its row; True: a thick blue frame,
+            False: a thin orange one.
+
+    Raises:
+        ValueError: another shape or type, no row, rows of several lengths, or not one boolean for each image.
+    """
+    pictures = {name: row if np.ndim(row) == 3 else _pixels(row) for name, row in rows.items()}
+    counts = {len(row) for row in pictures.values()}
+    if len(counts) != 1 or same is not None and any(len(same.get(name, ())) not in counts for name in rows):
+        raise ValueError(f"the rows hold {sorted(counts)} images: expected one number, and a boolean for each image")
+    (count,) = counts
+    widths = [1 if same is None else 1.15, *[1] * (count - 1)]  # a gap behind the image that the others belong to
+    figure, axes = canvas(None, (1.1 * count + 1.7, 1.1 * len(rows) + 0.4), len(rows), count, width_ratios=widths)
+    for (name, row), line in zip(pictures.items(), axes.reshape(len(rows), count), strict=True):
+        for i, (ax, picture) in enumerate(zip(line, row, strict=True)):
+            ax.imshow(picture, interpolation="nearest", cmap="inferno", vmin=0)
+            ax.set(xticks=[], yticks=[])
+            ax.spines[:].set_visible(same is not None and i > 0)
+            if same is not None:
+                colour, width = (HUES[0], 3.5) if same[name][i] else (HUES[1], 1.2)
+                ax.spines[:].set(color=colour, linewidth=width)
+        line[0].set_ylabel(name, rotation=0, ha="right", va="center", labelpad=6)
+    heading(figure, title)
+    return figure
+
+
+@themed
+def soft_predictions(image, probabilities: Mapping, classes, label_index: int | None = None, top: int = 8) -> Figure:
     """One image beside the probabilities that a network gives to its likeliest classes, at several temperatures.
 
     Args:
@@ -65,26 +96,13 @@ def soft_predictions(
         colours = [HUES[3] if i == label_index else HUES[0] for i in shown]
         ax.barh(range(len(shown)), values[shown], color=colours, height=0.72)
         for y, value in enumerate(values[shown]):
-            # Inside a bar that would push its number out of the panel.
-            inside = value > 0.78
             text = f"{value:.2f}" if value >= 0.01 else f"{value:.0e}".replace("e-0", "e-")
-            ax.annotate(
-                text,
-                (value, y),
-                (-3 if inside else 3, 0),
-                textcoords="offset points",
-                va="center",
-                ha="right" if inside else "left",
-                fontsize=8,
-                color="white" if inside else INK,
-            )
-        ax.set_xlim(0, 1)
+            ax.annotate(text, (value, y), (3, 0), textcoords="offset points", va="center", fontsize=8)
+        ax.set(xlim=(0, 1.22), xticks=(0, 0.5, 1))  # room for the number behind a full bar
         ax.invert_yaxis()
         first = ax is axes[1]
         ax.set_yticks(range(len(shown)), [classes[i] for i in shown] if first else [""] * len(shown), fontsize=9)
         label(ax, f"temperature {temperature:g}", "probability", "class" if first else "")
-    if title:
-        figure.suptitle(title, x=0.01, ha="left")
     return figure
 
 

@@ -1,4 +1,4 @@
-"""Matrices over classes and over the images of a batch."""
+"""Matrices in colour: of a small batch, over classes, over the images of a batch, over methods."""
 
 from __future__ import annotations
 
@@ -7,283 +7,172 @@ from collections.abc import Mapping
 import numpy as np
 from matplotlib.figure import Figure
 
-from dcd_utils.plots.style import (
-    DIVERGING,
-    GREY,
-    HUES,
-    INK,
-    PALE,
-    SEQUENTIAL,
-    canvas,
-    check_superclasses,
-    label,
-    method_colours,
-    themed,
-)
+from dcd_utils.plots.style import DIVERGING, GREY, SEQUENTIAL, canvas, check_superclasses, heading, label, themed
 
-_MOST_NAMES = 25  # beyond that many rows, names are too small to read and groups are named instead
+_MOST_NAMES = 25  # beyond that many rows names are too small to read
+_MOST_NUMBERS = 8
 
 
 @themed
-def class_correlation(
-    matrix,
-    classes,
+def matrix(
+    values,
+    classes=None,
     superclasses=None,
     superclass_names=None,
-    title: str = "Classes the network holds to be alike",
-    ax=None,
-) -> Figure:
-    """Correlation between the logits of every two classes, [C, C], classes ordered by superclass.
-
-    Raises:
-        ValueError: the matrix is not [C, C].
-    """
-    order = _Order(classes, superclasses, superclass_names)
-    figure, (ax,) = canvas(ax, order.size)
-    mesh = order.draw(ax, matrix, DIVERGING, -1, 1)
-    order.name(ax, "class", "class")
-    ax.set_title(title)
-    figure.colorbar(mesh, ax=ax, shrink=0.8, label="correlation of logits over the test images")
-    return figure
-
-
-@themed
-def correlation_difference(
-    teacher,
-    differences: Mapping,
-    classes,
-    superclasses=None,
-    superclass_names=None,
-    title: str = "How far each student's class correlations are from the teacher's",
-    limit: float | None = None,
-) -> Figure:
-    """The teacher's class correlation, then student minus teacher for each student, on one symmetric scale.
-
-    Args:
-        teacher: [C, C]. differences: {student's name: [C, C]}.
-        limit: end of the students' colour scale; None: the largest difference among them.
-
-    Raises:
-        ValueError: a matrix is not [C, C], or there is no student.
-    """
-    limit = limit or _largest(differences) or 1.0
-    figure, axes = _panels(1 + len(differences))
-    order = _Order(classes, superclasses, superclass_names)
-    mesh = order.draw(axes[0], teacher, DIVERGING, -1, 1)
-    order.name(axes[0], "class", "class", small=True)
-    axes[0].set_title("teacher")
-    shown = list(axes[: 1 + len(differences)])
-    for ax, (name, matrix) in zip(shown[1:], differences.items(), strict=True):
-        difference = order.draw(ax, matrix, DIVERGING, -limit, limit)
-        order.name(ax, "class", "class", small=True)
-        ax.set_title(f"{name} − teacher")
-    bar = {"ax": shown, "shrink": 0.8, "pad": 0.02, "aspect": 25}
-    figure.colorbar(difference, label="difference (student − teacher)", **bar)
-    figure.colorbar(mesh, label="correlation (teacher)", **bar)
-    figure.suptitle(title, x=0.01, ha="left")
-    return figure
-
-
-@themed
-def logit_difference(
-    matrix,
-    classes,
-    superclasses=None,
-    superclass_names=None,
-    title: str = "Where students' class-mean logits leave the teacher's",
-    limit: float | None = None,
-) -> Figure:
-    """Absolute difference of class-mean logits between student and teacher, diagonal zero.
-
-    It is no correlation: see `analysis.logit_difference`.
-
-    Args:
-        matrix: [C, C], or {student's name: [C, C]} for a panel each, on one scale.
-        limit: end of the colour scale; None: the largest value.
-
-    Raises:
-        ValueError: a matrix is not [C, C], or there is none.
-    """
-    matrices = matrix if isinstance(matrix, Mapping) else {"": matrix}
-    limit = limit or _largest(matrices) or 1.0
-    order = _Order(classes, superclasses, superclass_names)
-    figure, axes = _panels(len(matrices)) if len(matrices) > 1 else canvas(None, order.size)
-    for ax, (name, values) in zip(axes, matrices.items(), strict=False):
-        mesh = order.draw(ax, values, SEQUENTIAL, 0, limit)
-        order.name(ax, "logit of class", "true class", small=len(matrices) > 1)
-        ax.set_title(name)
-    shown = list(axes[: len(matrices)])
-    figure.colorbar(mesh, ax=shown, shrink=0.8, label="absolute difference of class-mean logits")
-    figure.suptitle(title, x=0.01, ha="left")
-    return figure
-
-
-@themed
-def confusion(
-    matrix, classes, superclasses=None, superclass_names=None, title: str = "Which classes are taken for which", ax=None
-) -> Figure:
-    """Confusion matrix [C, C], rows summing to 1, classes ordered by superclass.
-
-    Raises:
-        ValueError: the matrix is not [C, C].
-    """
-    order = _Order(classes, superclasses, superclass_names)
-    figure, (ax,) = canvas(ax, order.size)
-    mesh = order.draw(ax, matrix, SEQUENTIAL, 0, 1)
-    order.name(ax, "predicted class", "true class")
-    ax.set_title(title)
-    figure.colorbar(mesh, ax=ax, shrink=0.8, label="share of the true class's images")
-    return figure
-
-
-@themed
-def batch_similarity(
-    matrix,
-    title: str = "Every student embedding against every teacher embedding",
-    value: str = "score",
-    names=None,
+    *,
+    column_names=None,
+    rows: str = "",
+    columns: str = "",
+    title: str = "",
+    bar: str = "",
     limits: tuple[float, float] | None = None,
+    digits: int | None = None,
+    borders=(),
     ax=None,
 ) -> Figure:
-    """Scores of a batch, [B, B]: row = student embedding of image i, column = teacher embedding of image j.
+    """A matrix in colour, its numbers written in where it is small.
 
     Args:
-        value: what the numbers are, for the colour bar.
-        names: a short name for each image, B of them. limits: ends of the colour scale.
+        values: [R, C]; what is not finite has no colour and reads "n/a".
+        classes: the name of each row, and of each column unless there are `column_names`; None: numbers. Equal names
+            in succession are written once, and of more than 25 about ten.
+        superclasses, superclass_names: as in an ImageSet. They order rows and columns, with a border between two of
+            them, and beyond 25 classes their names replace those of the classes.
+        rows, columns, bar: what a row, a column and the colour stand for; without `bar` there is no colour bar.
+        limits: ends of the colour scale; None: symmetric about 0 if a value is negative, else from 0.
+        digits: after the decimal point of the numbers; None: 2 up to 8 rows and columns, beyond that no numbers.
+        borders: a line before these rows, and in a square matrix before these columns.
 
     Raises:
-        ValueError: the matrix is not [B, B].
+        ValueError: shapes that do not fit.
     """
-    matrix = _square(matrix, len(matrix))
-    count = len(matrix)
-    figure, (ax,) = canvas(ax, (5.4, 4.5))
-    low, high = limits or (matrix.min(), matrix.max())
-    mesh = ax.imshow(matrix, cmap=SEQUENTIAL, vmin=low, vmax=high, interpolation="nearest")
-    if count <= 8:
-        middle = (low + high) / 2
-        for (i, j), number in np.ndenumerate(matrix):
-            colour = "white" if number > middle else INK
-            weight = "bold" if i == j else "normal"
-            ax.text(j, i, f"{number:.2f}", ha="center", va="center", color=colour, fontsize=9, fontweight=weight)
-    step = 1 if count <= _MOST_NAMES else -(-count // 8)
-    ticks = range(0, count, step)
-    texts = [names[i] for i in ticks] if names is not None else [str(i) for i in ticks]
-    ax.set_xticks(ticks, texts, rotation=90 if names is not None else 0, fontsize=9)
-    ax.set_yticks(ticks, texts, fontsize=9)
-    label(ax, title, "teacher embedding of image j", "student embedding of image i")
-    figure.colorbar(mesh, ax=ax, shrink=0.85, label=value)
+    values = np.asarray(values, dtype=float)
+    row_names = range(len(values)) if classes is None else list(classes)
+    if column_names is None:
+        column_names = row_names if classes is not None else range(values.shape[1])
+    if values.shape != (len(row_names), len(column_names)):
+        raise ValueError(f"the matrix is {values.shape}: expected [{len(row_names)}, {len(column_names)}]")
+    many = len(row_names) > _MOST_NAMES
+    kinds = check_superclasses(row_names, superclasses, superclass_names)
+    if kinds is not None:
+        order = np.argsort(kinds, kind="stable")
+        values, kinds = values[np.ix_(order, order)], kinds[order]
+        borders = np.flatnonzero(np.diff(kinds)) + 1
+        row_names = [row_names[i] for i in order]
+        if many:
+            row_names = [superclass_names[k] if superclass_names else f"superclass {k}" for k in kinds]
+            rows, columns = f"{rows} (grouped by superclass)", f"{columns} (grouped by superclass)"
+        column_names = row_names
+    digits = _digits(values, digits)
+    figure, (ax,) = canvas(ax, _size(values.shape, digits, (1, 1), bool(bar), many and kinds is not None))
+    spec = ax.get_subplotspec()
+    crowded = spec is not None and spec.get_gridspec().get_geometry() != (1, 1)
+
+    low, high = limits or _limits([values])
+    aspect = "auto" if digits is not None and values.shape[1] > _MOST_NUMBERS else "equal"
+    colours = DIVERGING if low < 0 else SEQUENTIAL
+    image = ax.imshow(values, cmap=colours, vmin=low, vmax=high, aspect=aspect, interpolation="nearest")
+    if digits is not None:
+        _write(ax, image, values, digits)
+    for border in borders:
+        line = {"color": GREY, "linewidth": 0.35 if many else 0.7}
+        ax.axhline(border - 0.5, **line)
+        if values.shape[0] == values.shape[1]:
+            ax.axvline(border - 0.5, **line)
+
+    nameless = crowded and many  # in small panels the columns have no room for names
+    label(ax, title, "columns in the order of the rows" if nameless else columns, rows)
+    places, names = _ticks(column_names)
+    short = len(names) <= _MOST_NUMBERS and all(len(name) < 7 for name in names)
+    ax.set_xticks(places, [] if nameless else names, rotation=0 if short else 90)
+    ax.set_yticks(*(_ticks(row_names) if digits is not None or not crowded or spec.is_first_col() else ([], [])))
+    ax.tick_params(length=0, labelsize=9 if short else 7 if crowded else 8)
+    ax.spines[:].set_visible(False)
+    if bar:
+        figure.colorbar(image, ax=ax, shrink=0.8, label=bar)
     return figure
 
 
 @themed
-def per_class_accuracy(accuracy, classes, title: str = "Some classes are much harder than others", ax=None) -> Figure:
-    """Accuracy of each class, ordered by the first network given; beyond 25 classes the 12 hardest and 12 easiest.
+def matrices(
+    panels: Mapping,
+    classes=None,
+    superclasses=None,
+    superclass_names=None,
+    *,
+    title: str = "",
+    limits: tuple[float, float] | None = None,
+    **shared,
+) -> Figure:
+    """Matrices side by side on one colour scale.
 
     Args:
-        accuracy: [C] in %, or {network's name: [C]}.
+        panels: {its title: [R, C]}, or {its title: {"values": [R, C], ...}} with options of `matrix` that hold for
+            this panel only; with `limits` of its own it has its own scale (and, named by its `bar`, its own bar).
+        classes, superclasses, superclass_names, limits, **shared: options of `matrix` for all panels.
+        title: of the whole figure.
 
     Raises:
-        ValueError: not one number for each class.
+        ValueError: no panel, or shapes that do not fit.
     """
-    networks = accuracy if isinstance(accuracy, Mapping) else {"": accuracy}
-    networks = {name: np.asarray(values, dtype=float) for name, values in networks.items()}
-    if not networks or any(values.shape != (len(classes),) for values in networks.values()):
-        shapes = [values.shape for values in networks.values()]
-        raise ValueError(f"accuracies have shapes {shapes}: expected [{len(classes)}], one a class")
-    order = np.argsort(next(iter(networks.values())), kind="stable")
-    shown = order if len(order) <= _MOST_NAMES else np.concatenate([order[:12], order[-12:]])
-    figure, (ax,) = canvas(ax, (6.6, 1.2 + 0.2 * len(shown)))
-    colours = method_colours(networks)
-    rows = np.arange(len(shown))
-    values = np.stack([values[shown] for values in networks.values()])
-    if len(networks) == 1:
-        ax.hlines(rows, 0, values[0], color=PALE, linewidth=1.2, zorder=1)
-    else:
-        ax.hlines(rows, values.min(axis=0), values.max(axis=0), color=PALE, linewidth=2.2, zorder=1)
-    for name, line in zip(networks, values, strict=True):
-        ax.scatter(line, rows, s=30, color=colours[name] if name else HUES[0], label=name, zorder=2)
-    if len(shown) < len(order):
-        ax.axhline(11.5, color=GREY, linewidth=0.8, linestyle=(0, (4, 3)))
-        look = {"color": GREY, "ha": "right", "fontsize": 8}
-        ax.annotate(f"{len(order) - 24} more", (1, 11.5), (0, 2), ("axes fraction", "data"), "offset points", **look)
-    ax.set_yticks(rows, [classes[i] for i in shown], fontsize=8)
-    ax.set(xlim=(0, 101), ylim=(len(shown) - 0.4, -0.6))
-    label(ax, title, "test accuracy of the class (%)", "class")
-    if len(networks) > 1:
-        ax.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
+    if not panels:
+        raise ValueError("no matrix was given: pass {title: matrix}")
+    panels = {name: panel if isinstance(panel, Mapping) else {"values": panel} for name, panel in panels.items()}
+    sharing = [panel["values"] for panel in panels.values() if "limits" not in panel]
+    shared |= {"classes": classes, "superclasses": superclasses, "superclass_names": superclass_names}
+    shared |= {"limits": limits or _limits(sharing)}
+    first, width = next(iter(panels.values()))["values"], min(len(panels), 2 if len(panels) == 4 else 3)
+    grid = -(-len(panels) // width), width
+    figure, axes = canvas(None, _size(np.shape(first), _digits(first, shared.get("digits")), grid), *grid)
+    if len(panels) > 1:
+        figure.set_layout_engine("compressed", h_pad=0.08)  # square panels close to each other
+    bars = {}
+    for ax, (name, panel) in zip(axes, panels.items(), strict=False):
+        options = shared | panel
+        text = options.pop("bar", "")
+        matrix(**options, title=name, ax=ax)
+        bars[text, ax.images[0].get_clim()] = ax.images[0]
+    for ax in axes[len(panels) :]:
+        ax.set_axis_off()
+    for (text, _), image in reversed(bars.items()):
+        if text:
+            figure.colorbar(image, ax=list(axes[: len(panels)]), shrink=0.8, pad=0.02, aspect=25, label=text)
+    heading(figure, title)
     return figure
 
 
-class _Order:
-    """Rows and columns ordered by superclass, with borders between superclasses and names that can be read."""
-
-    def __init__(self, classes, superclasses, superclass_names):
-        self.classes = list(classes)
-        kinds = check_superclasses(classes, superclasses, superclass_names)
-        self.order = np.arange(len(classes)) if kinds is None else np.argsort(kinds, kind="stable")
-        self.spans = []
-        if kinds is not None:
-            for kind in np.unique(kinds):
-                places = np.flatnonzero(kinds[self.order] == kind)
-                name = superclass_names[kind] if superclass_names is not None else f"superclass {kind}"
-                self.spans.append((name, places[0], places[-1] + 1))
-        # Names of superclasses are long and stand on both sides; the matrix must still be the larger part.
-        self.size = (8.6, 7.6) if self.spans and len(classes) > _MOST_NAMES else (7.0, 6.0)
-
-    def draw(self, ax, matrix, colours, low, high):
-        matrix = _square(matrix, len(self.classes))[np.ix_(self.order, self.order)]
-        mesh = ax.imshow(matrix, cmap=colours, vmin=low, vmax=high, interpolation="nearest")
-        border = 0.6 if len(self.classes) <= _MOST_NAMES else 0.35
-        for _, _, end in self.spans[:-1]:
-            ax.axhline(end - 0.5, color=GREY, linewidth=border)
-            ax.axvline(end - 0.5, color=GREY, linewidth=border)
-        ax.spines[:].set_visible(False)
-        return mesh
-
-    def name(self, ax, x, y, small=False):
-        """Tick and axis labels. Small panels share the names of rows; of columns they have none that would not fit."""
-        many = len(self.classes) > _MOST_NAMES
-        if not many:
-            places, names = range(len(self.classes)), [self.classes[i] for i in self.order]
-        elif self.spans:
-            places = [(start + end - 1) / 2 for _, start, end in self.spans]
-            names = [name for name, _, _ in self.spans]
-            x, y = f"{x} (grouped by superclass)", f"{y} (grouped by superclass)"
-        else:
-            places = range(0, len(self.classes), -(-len(self.classes) // 10))
-            names = [self.classes[self.order[i]] for i in places]
-        size = 7 if small else 8
-        ax.set(xlabel=x, ylabel=y)
-        ax.set_xticks(places, [] if small and many else names, rotation=90, fontsize=size)
-        ax.set_yticks(places, names, fontsize=size)
-        ax.tick_params(length=0)
-        if small:
-            ax.set_xlabel("columns in the order of the rows" if many else x, fontsize=9)
-            ax.set_ylabel(y, fontsize=9)
-            if not ax.get_subplotspec().is_first_col():
-                ax.set_yticks([])
+def _write(ax, image, values, digits):
+    for (row, column), value in np.ndenumerate(values):
+        red, green, blue, _ = image.cmap(image.norm(value))
+        colour = "black" if 0.3 * red + 0.6 * green + 0.1 * blue > 0.5 else "white"
+        # adding 0.0 turns a rounded -0.0 into 0.0
+        text = f"{round(float(value), digits) + 0.0:.{digits}f}" if np.isfinite(value) else "n/a"
+        look = {"color": colour if np.isfinite(value) else GREY, "fontsize": 10 if len(values) < 6 else 8}
+        ax.text(column, row, text, ha="center", va="center", **look)
 
 
-def _panels(count):
-    if count == 1:
-        return canvas(None, (7.0, 6.0))
-    columns = 2 if count in (2, 4) else 3
-    rows = -(-count // columns)
-    figure, axes = canvas(None, (3.3 * columns + 1.6, 4.0 * rows), rows, columns)
-    figure.set_layout_engine("compressed", h_pad=0.08)  # square panels close to each other
-    for ax in axes[count:]:
-        ax.set_axis_off()
-    return figure, axes
+def _size(shape, digits, grid, bar=False, grouped=False):
+    if digits is not None:
+        return grid[1] * (0.52 * shape[1] + 1.5) + 1.1 * bar, grid[0] * (0.36 * shape[0] + 2.0)
+    if grid != (1, 1):
+        return 3.3 * grid[1] + 1.6, 4.0 * grid[0]
+    # names of superclasses are long and stand on both sides; the matrix must still be the larger part
+    return (8.6, 7.6) if grouped else (7.0, 6.0)
 
 
-def _largest(matrices: Mapping) -> float:
-    if not matrices:
-        raise ValueError("no matrix was given: pass {name: matrix}")
-    return max(float(np.abs(np.asarray(matrix)).max()) for matrix in matrices.values())
+def _digits(values, digits):
+    return 2 if digits is None and max(np.shape(values)) <= _MOST_NUMBERS else digits
 
 
-def _square(matrix, count) -> np.ndarray:
-    matrix = np.asarray(matrix)
-    if matrix.shape != (count, count):
-        raise ValueError(f"the matrix is {matrix.shape}: expected [{count}, {count}]")
-    return matrix
+def _limits(matrices):
+    finite = np.concatenate([np.ravel(values)[np.isfinite(np.ravel(values))] for values in matrices] or [[]])
+    high = max(np.abs(finite).max(initial=0), 1e-12)
+    return (-high if finite.min(initial=0) < 0 else 0.0), high
+
+
+def _ticks(names):
+    """Places and texts of names: of equal ones in succession one, in their middle, and of more than 25 about ten."""
+    starts = [i for i in range(len(names)) if i == 0 or names[i] != names[i - 1]]
+    places = [(start + end - 1) / 2 for start, end in zip(starts, [*starts[1:], len(names)], strict=True)]
+    step = 1 if len(starts) <= _MOST_NAMES else -(-len(starts) // 10)
+    return places[::step], [str(names[i]) for i in starts[::step]]

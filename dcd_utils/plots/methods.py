@@ -1,4 +1,4 @@
-"""Many methods side by side: what each compares, where its gradient points, what it gains."""
+"""Methods, networks and runs against each other."""
 
 from __future__ import annotations
 
@@ -6,10 +6,150 @@ from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
 from matplotlib.figure import Figure
-from matplotlib.patches import FancyBboxPatch
 
-from dcd_utils.plots.images import _pixels
-from dcd_utils.plots.style import DIVERGING, GREY, HUES, INK, PALE, canvas, label, themed
+from dcd_utils.plots.style import DASHES, GREY, HUES, INK, PALE, canvas, label, mark_levels, method_looks, themed
+
+_MOST_CLASSES = 25
+
+
+@themed
+def accuracy_by_method(
+    table,
+    teacher: float | None = None,
+    title: str = "Seed by seed, methods are compared on the same batches",
+    ax=None,
+    guessing: float | None = None,
+    y: str = "test accuracy, last epoch (%)",
+) -> Figure:
+    """Accuracy of each run: a dot for each seed, seeds joined by a line across methods, a bar and a number at the mean.
+
+    Args:
+        table: DataFrame with columns method, seed and accuracy (%); methods appear in its order.
+        teacher, guessing: accuracies drawn as lines.
+        y: what the accuracy is.
+
+    Raises:
+        ValueError: a column is missing, or there is no row.
+    """
+    _check(table, "method", "seed", "accuracy")
+    methods = list(dict.fromkeys(table["method"]))
+    place = {method: i for i, method in enumerate(methods)}
+    figure, (ax,) = canvas(ax, (max(4.5, 1.2 * len(methods) + 1.5), 4.0))
+    for _, seed in table.groupby("seed"):
+        seed = seed.assign(place=seed["method"].map(place)).sort_values("place")
+        ax.plot(seed["place"], seed["accuracy"], color=PALE, linewidth=1, zorder=1)
+    for method, look in method_looks(methods).items():
+        values, x = table.loc[table["method"] == method, "accuracy"], place[method]
+        dots = {"s": 34, "color": look.colour, "marker": look.marker, "edgecolor": "white", "linewidth": 0.7}
+        ax.scatter([x] * len(values), values, zorder=3, **dots)
+        mean = values.mean()
+        ax.plot([x - 0.22, x + 0.22], [mean, mean], color=INK, linewidth=2.2, solid_capstyle="butt", zorder=2)
+        ax.annotate(f"{mean:.1f}", (x + 0.22, mean), (4, 0), textcoords="offset points", va="center", fontweight="bold")
+    named = {"teacher": teacher, "guessing": guessing}
+    mark_levels(ax, {f"{name} {value:.1f}": value for name, value in named.items() if value is not None})
+    ax.margins(y=0.12)
+    ax.set_xlim(-0.5, len(methods) - 0.3)
+    ax.set_xticks(range(len(methods)), methods)
+    label(ax, title, f"method (dot: one of {table['seed'].nunique()} seeds, bar: mean)", y)
+    return figure
+
+
+@themed
+def scatter(table, x: str, y: str, x_label: str, y_label: str, title: str, names: str | None = None, ax=None) -> Figure:
+    """A dot for each run or network, at two of its numbers, coloured by its method.
+
+    Args:
+        table: DataFrame with columns method, `x` and `y`.
+        names: a column whose text is written beside each dot; "method" then also replaces the legend.
+
+    Raises:
+        ValueError: a column is missing, or there is no row.
+    """
+    _check(table, "method", x, y, *([names] if names else []))
+    figure, (ax,) = canvas(ax, (6.4, 4.2))
+    for method, look in method_looks(table["method"]).items():
+        rows = table[table["method"] == method]
+        dots = {"s": 46, "color": look.colour, "marker": look.marker, "label": method}
+        ax.scatter(rows[x], rows[y], zorder=2, linewidths=0, **dots)
+        for text, *place in rows[[names, x, y]].itertuples(index=False) if names else ():
+            ax.annotate(text, place, (5, 4), textcoords="offset points", fontsize=8, color=GREY)
+    ax.margins(0.1)
+    label(ax, title, x_label, y_label)
+    if names != "method":
+        ax.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
+    return figure
+
+
+@themed
+def ranges(table, levels: Mapping[str, float], title: str, x: str, y: str = "method", log: bool = False) -> Figure:
+    """One row for each name, a dot for each value, a bar at the mean; each series has its own colour and marker.
+
+    Args:
+        table: DataFrame with columns name, series (at most three) and value; rows in its order, from the top.
+        levels: name -> place of a vertical line.
+        log: a logarithmic axis; the values of a name are then joined, and no mean is drawn.
+
+    Raises:
+        ValueError: a column is missing, or there is no row.
+    """
+    _check(table, "name", "series", "value")
+    names, series = list(dict.fromkeys(table["name"])), list(dict.fromkeys(table["series"]))
+    figure, (ax,) = canvas(None, (7.8, 0.36 * len(names) + 1.6))
+    for k, kind in enumerate(series):
+        offset = 0 if log else 0.36 * ((k + 0.5) / len(series) - 0.5)
+        rows = table[table["series"] == kind]
+        dots = {"color": HUES[k], "marker": "o^s"[k], "label": kind, "alpha": 0.8, "linewidths": 0}
+        size = 70 - 42 * k if log else 28  # equal values: both can be seen
+        ax.scatter(rows["value"], rows["name"].map(names.index) + offset, s=size, **dots)
+        for name, values in [] if log else rows.groupby("name")["value"]:
+            ax.vlines(values.mean(), *(names.index(name) + offset + np.array([-0.17, 0.17])), color=INK, linewidth=1.8)
+    for name, values in table.groupby("name")["value"] if log else []:
+        ax.hlines(names.index(name), values.min(), values.max(), color=PALE, linewidth=2, zorder=0)
+    for name, place in levels.items():
+        ax.axvline(place, color=GREY, linestyle=":", linewidth=1, zorder=0)
+        ax.annotate(name, (place, 1), (3, 3), ("data", "axes fraction"), "offset points", color=GREY, fontsize=9)
+    ax.set(ylim=(len(names) - 0.4, -0.6), xscale="log" if log else "linear")
+    ax.set_yticks(range(len(names)), names)
+    ax.grid(axis="y", color=PALE, linewidth=0.4)
+    label(ax, None, x, y)
+    ax.set_title(title, pad=20)
+    ax.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0))
+    return figure
+
+
+@themed
+def per_class_accuracy(accuracy, classes, title: str = "Some classes are much harder than others", ax=None) -> Figure:
+    """Accuracy of each class, ordered by the first network given; beyond 25 classes the 12 hardest and 12 easiest.
+
+    Args:
+        accuracy: [C] in %, or {network's name: [C]}.
+
+    Raises:
+        ValueError: not one number for each class.
+    """
+    networks = accuracy if isinstance(accuracy, Mapping) else {"": accuracy}
+    shapes = [np.shape(values) for values in networks.values()]
+    if set(shapes) != {(len(classes),)}:
+        raise ValueError(f"accuracies have shapes {shapes}: expected [{len(classes)}], one for each class")
+    values = np.stack([np.asarray(values, dtype=float) for values in networks.values()])
+    order = np.argsort(values[0], kind="stable")
+    shown = order if len(order) <= _MOST_CLASSES else np.concatenate([order[:12], order[-12:]])
+    values, rows = values[:, shown], np.arange(len(shown))
+    figure, (ax,) = canvas(ax, (6.6, 1.2 + 0.2 * len(shown)))
+    start = values.min(axis=0) if len(networks) > 1 else 0
+    ax.hlines(rows, start, values.max(axis=0), color=PALE, linewidth=1.8, zorder=1)
+    for (name, look), line in zip(method_looks(networks).items(), values, strict=True):
+        ax.scatter(line, rows, s=30, color=look.colour, marker=look.marker, label=name, zorder=2)
+    if len(shown) < len(order):
+        ax.axhline(11.5, color=GREY, linewidth=0.8, linestyle=DASHES[1])
+        look = {"color": GREY, "ha": "right", "fontsize": 8}
+        ax.annotate(f"{len(order) - 24} more", (1, 11.5), (0, 2), ("axes fraction", "data"), "offset points", **look)
+    ax.set_yticks(rows, [classes[i] for i in shown], fontsize=8)
+    ax.set(xlim=(0, 101), ylim=(len(shown) - 0.4, -0.6))
+    label(ax, title, "test accuracy of the class (%)", "class")
+    if len(networks) > 1:
+        ax.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
+    return figure
 
 
 @themed
@@ -23,26 +163,29 @@ def method_map(
     """Methods as chips in a grid, two side by side in a box; a marked one has a thick edge.
 
     Args:
-        places: {method: its (column, row) places}. Raises ValueError for a place that is in no column or row.
+        places: {method: its (column, row) places}.
+
+    Raises:
+        ValueError: a place that is in no column or row.
     """
     chips = {(column, row): [] for row in rows for column in columns}
-    for name, found in places.items():
-        if not set(found) <= set(chips):
-            raise ValueError(f'"{name}" is at {list(found)}: expected columns {list(columns)} and rows {list(rows)}')
-        for place in found:
-            chips[place].append(name)
-    tops = np.cumsum([0, *(max(1, *(-(-len(chips[column, row]) // 2) for column in columns)) for row in rows)])
+    for name, boxes in places.items():
+        if not set(boxes) <= set(chips):
+            raise ValueError(f'"{name}" is at {list(boxes)}: expected columns {list(columns)} and rows {list(rows)}')
+        for box in boxes:
+            chips[box].append(name)
+    lines = [max(1, *(-(-len(chips[column, row]) // 2) for column in columns)) for row in rows]
+    tops = np.cumsum([0, *lines])
     figure, (ax,) = canvas(None, (2.6 * len(columns) + 2.2, 0.6 * tops[-1] + 1.4))
+    looks = method_looks(places)
     for j, i in np.ndindex(len(rows), len(columns)):
         names = chips[columns[i], rows[j]]
-        # few chips stand in the middle of their box
-        start = (tops[j] + tops[j + 1] - -(-len(names) // 2)) / 2 + 0.5
         for k, name in enumerate(names):
             alone = k == len(names) - 1 and k % 2 == 0
-            x, y = i + (0.5 if alone else 0.27 + 0.46 * (k % 2)), start + k // 2
-            style = {"boxstyle": "round,pad=0,rounding_size=0.06", "linewidth": 3.2 if name in marked else 1}
-            ax.add_patch(FancyBboxPatch((x - 0.19, y - 0.31), 0.38, 0.62, fc="white", ec=HUES[i], **style))
-            ax.text(x, y, name, ha="center", va="center", fontsize=11)
+            x, y = i + (0.5 if alone else 0.27 + 0.46 * (k % 2)), tops[j] + k // 2 + 0.5
+            box = {"boxstyle": "round,pad=0.5", "facecolor": "white", "edgecolor": looks[name].colour}
+            box["linewidth"] = 3.2 if name in marked else 1
+            ax.text(x, y, name, ha="center", va="center", fontsize=11, bbox=box)
     ax.set(xlim=(0, len(columns)), ylim=(tops[-1], 0))
     ax.hlines(tops, 0, len(columns), color=PALE, linewidth=1, clip_on=False)
     ax.vlines(range(len(columns) + 1), 0, tops[-1], color=PALE, linewidth=1, clip_on=False)
@@ -54,95 +197,9 @@ def method_map(
     return figure
 
 
-@themed
-def attention_rows(images, maps: Mapping[str, np.ndarray], title: str = "Where each network is active") -> Figure:
-    """Images in the first row; below, a row of maps for each name, in false colours, each map on its own scale.
-
-    Args:
-        images: uint8 [N, 3, H, W]. maps: {row's name: [N, h, w]}, not negative. Raises ValueError for other shapes.
-    """
-    rows = {"image": _pixels(images), **{name: np.asarray(found) for name, found in maps.items()}}
-    count = len(rows["image"])
-    if any(found.ndim != 3 or len(found) != count for name, found in rows.items() if name != "image"):
-        raise ValueError(f"the rows are {[found.shape for found in rows.values()]}: expected maps [{count}, h, w]")
-    figure, axes = canvas(None, (1.2 * count + 1.6, 1.2 * len(rows) + 0.4), len(rows), count)
-    for place, ax in enumerate(axes):
-        name, column = list(rows)[place // count], place % count
-        ax.imshow(rows[name][column], cmap="inferno", vmin=None if name == "image" else 0)
-        ax.set(xticks=[], yticks=[])
-        ax.spines[:].set_visible(False)
-        if not column:
-            ax.set_ylabel(name, rotation=0, ha="right", va="center", labelpad=6)
-    figure.suptitle(title, x=0.01, ha="left")
-    return figure
-
-
-@themed
-def heatmap(values, rows, columns, title: str, bar: str, limit: float, borders=(), labels=("method", "")) -> Figure:
-    """Numbers in colour, red above and blue below 0, missing ones blank.
-
-    Args:
-        values: [R, C]. rows, columns: their names. bar: what the numbers are. limit: both ends of the colour scale.
-        borders: a line before these rows, and in a square also before these columns. labels: of both axes.
-
-    Raises:
-        ValueError: the values are not [R, C].
-    """
-    values = np.asarray(values, dtype=float)
-    if values.shape != (len(rows), len(columns)):
-        raise ValueError(f"the values are {values.shape}: expected [{len(rows)}, {len(columns)}]")
-    figure, (ax,) = canvas(None, (0.52 * len(columns) + 2.6, 0.36 * len(rows) + 2.0))
-    mesh = ax.imshow(values, cmap=DIVERGING, vmin=-limit, vmax=limit, aspect="auto")
-    for i, j in np.argwhere(np.isfinite(values)):
-        look = {"fontsize": 8, "color": "white" if abs(values[i, j]) > 0.75 * limit else INK}
-        # adding 0.0 turns a rounded -0.0 into 0.0
-        ax.text(j, i, f"{values[i, j].round(1) + 0.0:.1f}", ha="center", va="center", **look)
-    for border in borders:
-        ax.axhline(border - 0.5, color=INK, linewidth=0.8)
-        if len(rows) == len(columns):
-            ax.axvline(border - 0.5, color=INK, linewidth=0.8)
-    ax.set_xticks(range(len(columns)), columns, rotation=90, fontsize=9)
-    ax.set_yticks(range(len(rows)), rows, fontsize=9)
-    ax.tick_params(length=0)
-    label(ax, title, *labels)
-    ax.spines[:].set_visible(False)
-    figure.colorbar(mesh, ax=ax, shrink=0.8, label=bar)
-    return figure
-
-
-@themed
-def ranges(table, levels: Mapping[str, float], title: str, x: str, y: str = "method", log: bool = False) -> Figure:
-    """A row for each name, a dot for each value, a bar at the mean; a series has its own colour and marker.
-
-    Args:
-        table: DataFrame with columns name, series (at most three) and value; rows in its order, from the top.
-        levels: {what a vertical line is called: its place}.
-        log: a logarithmic axis; a name's values are then joined, and no mean is drawn.
-
-    Raises:
-        ValueError: a column is missing, or there is no row.
-    """
-    if not {"name", "series", "value"} <= set(table.columns) or not len(table):
-        raise ValueError(f"the table has {len(table)} rows of {list(table.columns)}: expected name, series, value")
-    names, series = list(dict.fromkeys(table["name"])), list(dict.fromkeys(table["series"]))
-    figure, (ax,) = canvas(None, (7.8, 0.36 * len(names) + 1.6))
-    for k, kind in enumerate(series):
-        offset = 0 if log else 0.36 * ((k + 0.5) / len(series) - 0.5)
-        rows = table[table["series"] == kind]
-        look = {"color": HUES[k], "marker": "o^s"[k], "label": kind}
-        look |= {"s": 70 - 42 * k if log else 28, "linewidths": 0}  # equal values: both can be seen
-        ax.scatter(rows["value"], rows["name"].map(names.index) + offset, alpha=0.8, **look)
-        for name, values in [] if log else rows.groupby("name")["value"]:
-            ax.vlines(values.mean(), *(names.index(name) + offset + np.array([-0.17, 0.17])), color=INK, linewidth=1.8)
-    for name, values in table.groupby("name")["value"] if log else []:
-        ax.hlines(names.index(name), values.min(), values.max(), color=PALE, linewidth=2, zorder=0)
-    for name, place in levels.items():
-        ax.axvline(place, color=GREY, linestyle=(0, (4, 3)), linewidth=1, zorder=0)
-        ax.annotate(name, (place, 1), (3, 3), ("data", "axes fraction"), "offset points", color=GREY, fontsize=9)
-    ax.set(ylim=(len(names) - 0.4, -0.6), xscale="log" if log else "linear")
-    ax.set_yticks(range(len(names)), names)
-    ax.grid(axis="y", color=PALE, linewidth=0.4)
-    label(ax, None, x, y)
-    ax.set_title(title, pad=20)
-    ax.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0))
-    return figure
+def _check(table, *columns):
+    missing = set(columns) - set(table.columns)
+    if missing or not len(table):
+        raise ValueError(
+            f"the table has {len(table)} rows and columns {list(table.columns)}: expected {', '.join(columns)}"
+        )

@@ -8,13 +8,13 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from dcd_utils.plots.style import GREY, HUES, canvas, label, themed
+from dcd_utils.plots.style import ALONE, GREY, HUES, canvas, heading, label, themed
 
 WAYS = {
-    "plain": ("plain way", GREY),
+    "plain": ("plain way", HUES[6]),
     "live": ("ours, live teacher", HUES[1]),
     "cached": ("ours, cached teacher", HUES[2]),
-    "student_alone": ("student alone", HUES[0]),
+    "student_alone": ("student alone", ALONE),
 }
 
 
@@ -23,13 +23,13 @@ def speed(results: Sequence[Mapping], title: str = "A stored teacher costs almos
     """Images per second of each way to train, a group of bars for each pair; beside a bar, how often the plain way.
 
     Args:
-        results: what `training.benchmark.benchmark` returned, one a pair.
+        results: what a benchmark returned, one for each pair.
 
     Raises:
         ValueError: no result.
     """
     if not results:
-        raise ValueError("no result was given: pass what training.benchmark.benchmark returned, one a pair")
+        raise ValueError("no result was given: pass what a benchmark returned, one for each pair")
     figure, (ax,) = canvas(ax, (7.0, 0.8 + 1.15 * len(results)))
     width = 0.2
     for i, result in enumerate(results):
@@ -38,8 +38,8 @@ def speed(results: Sequence[Mapping], title: str = "A stored teacher costs almos
             y = i + (k - 1.5) * width
             ax.barh(y, rates[way], width * 0.92, color=colour, label=name if not i else None)
             times = f" ({rates[way] / rates['plain']:.1f} x)" if way in ("live", "cached") else ""
-            ax.annotate(f"{rates[way]:,.0f}{times}", (rates[way], y), (4, 0), textcoords="offset points", va="center",
-                        fontsize=8)  # fmt: skip
+            text = f"{rates[way]:,.0f}{times}"
+            ax.annotate(text, (rates[way], y), (4, 0), textcoords="offset points", va="center", fontsize=8)
     ax.set_yticks(range(len(results)), [f"{result['teacher']}\nto {result['student']}" for result in results])
     ax.invert_yaxis()
     ax.margins(x=0.16)
@@ -71,21 +71,15 @@ def cost(panels: Mapping[str, Mapping], title: str, ax=None) -> Figure:
         for way, (text, colour) in WAYS.items():
             if way in panel:
                 x, y = map(np.asarray, panel[way])
-                axis.plot(
-                    x,
-                    y * (1 if "label" in panel else factor),
-                    color=colour,
-                    label=text,
-                    marker="o" if len(x) < 8 else None,
-                    markersize=4,
-                )
+                y = y if "label" in panel else factor * y
+                axis.plot(x, y, color=colour, label=text, marker="o" if len(x) < 8 else None, markersize=4)
         if "at" in panel:
             axis.axvline(panel["at"], color=GREY, linewidth=0.8, linestyle=(0, (4, 3)))
         axis.set_ylim(bottom=0)
         axis.xaxis.set_major_formatter(lambda value, _: f"{value / 1000:g}k" if value >= 10_000 else f"{value:g}")
         axis.xaxis.set_major_locator(MaxNLocator(4, integer=True))
         label(axis, None, name, panel.get("label", unit))
-    figure.suptitle(title, x=0.01, ha="left")
+    heading(figure, title)
     handles = {text: line for axis in axes for line, text in zip(*axis.get_legend_handles_labels(), strict=True)}
     figure.legend(handles.values(), handles, loc="outside lower left", ncols=4, fontsize=8)
     return figure

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import wraps
 from typing import NamedTuple
 
@@ -12,20 +12,20 @@ import seaborn as sns
 from matplotlib.figure import Figure
 
 INK, GREY, PALE = "#222222", "#767676", "#d0d0d0"
-TEACHER, STUDENT = "#3b4a8c", "#d55e00"
+TEACHER, STUDENT, ALONE = "#3b4a8c", "#d55e00", "#949494"
 HUES = ("#0173b2", "#de8f05", "#029e73", "#d55e00", "#cc78bc", "#56b4e9", "#8c564b", "#4b2e83", "#94c94f", "#4d4d4d")
 MARKERS = ("o", "^", "s", "D")
 MOST_GROUPS = 20
 SEQUENTIAL, DIVERGING = "mako_r", "vlag"
-_METHODS = {
-    "teacher": INK,
-    "alone": "#949494",
-    "student alone": "#949494",
-    "kd": HUES[0],
-    "dcd": HUES[2],
-    "dcd+kd": HUES[3],
-}
-_OTHERS = (HUES[1], HUES[4], HUES[5], HUES[6], HUES[7], HUES[8], HUES[9])
+# Methods beside the course's own share six hues; marker and dashes tell apart those of one hue, and what has KD added.
+_OTHER_METHODS = (
+    *("crd", "rkd", "sp", "fitnet", "vid", "at"),
+    *("rrd", "pkt", "cc", "ft", "ab", "nst"),
+    *("dist", "dkd", "lskd", "fsp"),
+)
+_OTHER_HUES = tuple(HUES[i] for i in (1, 4, 5, 6, 7, 8))
+_OTHER_MARKERS = ("o", "D", "^", "v", "s", "P")
+DASHES = ("-", (0, (5, 1.5)), (0, (6, 1.5, 1.2, 1.5)), (0, (1.2, 1.2)), (0, (9, 2)), (0, (6, 1.5, 1.2, 1.5, 1.2, 1.5)))
 
 _THEME = {
     **sns.axes_style("ticks"),
@@ -91,12 +91,52 @@ def label(ax, title: str | None, x: str, y: str) -> None:
     ax.spines[["top", "right"]].set_visible(False)
 
 
-def method_colours(names: Iterable[str]) -> dict[str, str]:
-    """A colour for each method: always the same for the course's own, the others take what is left, in order."""
-    names = list(names)
-    others = [name for name in names if name.lower() not in _METHODS]
-    colours = {name: _OTHERS[i % len(_OTHERS)] for i, name in enumerate(others)}
-    return {name: _METHODS.get(name.lower(), colours.get(name)) for name in names}
+def mark_levels(ax, heights: Mapping[str, float]) -> None:
+    """A dotted horizontal line with its name for each height."""
+    for name, height in heights.items():
+        ax.axhline(height, color=GREY, linewidth=1, linestyle=":", zorder=0)
+        place = ax.get_yaxis_transform()  # x in parts of the axes, y in data
+        ax.text(0.99, height, name, color=GREY, fontsize="small", ha="right", va="bottom", transform=place)
+
+
+def heading(figure: Figure, title: str | None) -> None:
+    """The title of the whole figure, at its left."""
+    if title:
+        figure.suptitle(title, x=0.01, ha="left")
+
+
+class Look(NamedTuple):
+    """What tells a method apart: in a line its colour and dashes, in a scatter its colour and marker."""
+
+    colour: str
+    marker: str = "o"
+    dashes: str | tuple = "-"
+
+
+def _method_looks() -> dict[str, Look]:
+    looks = {"teacher": Look(INK), "alone": Look(ALONE), "student alone": Look(ALONE)}
+    looks |= {"kd": Look(HUES[0]), "dcd": Look(HUES[2]), "dcd+kd": Look(HUES[3])}
+    for place, method in enumerate(_OTHER_METHODS):
+        for with_kd, name in enumerate((method, f"{method}+kd")):
+            rank = 2 * (place // len(_OTHER_HUES)) + with_kd
+            looks[name] = Look(_OTHER_HUES[place % len(_OTHER_HUES)], _OTHER_MARKERS[rank], DASHES[rank])
+    return looks
+
+
+_METHOD_LOOKS = _method_looks()
+
+
+def method_looks(names: Iterable[str]) -> dict[str, Look]:
+    """What each line looks like: a method the same in every figure; any other name takes a free hue, in order."""
+    names = list(dict.fromkeys(names))
+    looks = {name: _METHOD_LOOKS[name.lower()] for name in names if name.lower() in _METHOD_LOOKS}
+    taken = {look.colour for look in looks.values()}
+    hues = _OTHER_HUES if looks else (*HUES[:3], HUES[4], HUES[3], *HUES[5:])  # beside methods none that looks like KD
+    free = [hue for hue in hues if hue not in taken] or hues
+    others = [name for name in names if name not in looks]
+    for i, name in enumerate(others):
+        looks[name] = Look(free[i % len(free)], MARKERS[i // len(free) % len(MARKERS)], DASHES[i % 4])
+    return {name: looks[name] for name in names}
 
 
 class Group(NamedTuple):

@@ -99,7 +99,7 @@ def ranges(table, levels: Mapping[str, float], title: str, x: str, y: str = "met
         offset = 0 if log else 0.36 * ((k + 0.5) / len(series) - 0.5)
         rows = table[table["series"] == kind]
         dots = {"color": HUES[k], "marker": "o^s"[k], "label": kind, "alpha": 0.8, "linewidths": 0}
-        size = 70 - 42 * k if log else 28  # equal values: both can be seen
+        size = 70 - 25 * k if log else 28  # equal values: both can be seen
         ax.scatter(rows["value"], rows["name"].map(names.index) + offset, s=size, **dots)
         for name, values in [] if log else rows.groupby("name")["value"]:
             ax.vlines(values.mean(), *(names.index(name) + offset + np.array([-0.17, 0.17])), color=INK, linewidth=1.8)

@@ -1,0 +1,104 @@
+"""Matrices: numbers, names, order and colour scale are those that were given."""
+
+import numpy as np
+import pytest
+
+from dcd_utils import plots
+
+SMALL = np.array([[0.25, -1.5], [-0.001, 3.0]])
+LARGE = np.corrcoef(np.random.default_rng(0).normal(size=(12, 30)))
+CLASSES = [f"class {i}" for i in range(12)]
+MANY = [f"class {i}" for i in range(100)]
+
+
+def written(ax):
+    return [text.get_text() for text in ax.texts]
+
+
+def row_names(ax):
+    return [tick.get_text() for tick in ax.get_yticklabels()]
+
+
+def limits(ax):
+    return tuple(round(float(end), 6) for end in ax.images[0].get_clim())
+
+
+def bars(figure):
+    return [ax.get_ylabel() for ax in figure.axes if ax.get_label() == "<colorbar>"]
+
+
+def test_a_small_matrix_has_its_numbers_and_names_written():
+    (ax,) = plots.matrix(SMALL, ["cat", "dog"], rows="student of", columns="teacher of", title="scores").axes
+    assert written(ax) == ["0.25", "-1.50", "0.00", "3.00"]  # a rounded zero has no sign
+    assert ax.get_title(loc="left") == "scores"
+    assert row_names(ax) == [tick.get_text() for tick in ax.get_xticklabels()] == ["cat", "dog"]
+    assert (ax.get_ylabel(), ax.get_xlabel()) == ("student of", "teacher of")
+    (ax,) = plots.matrix([[np.nan, -0.01, 2.0]], ["pair"], column_names="abc", digits=1).axes
+    assert written(ax) == ["n/a", "0.0", "2.0"] and row_names(ax) == ["pair"]
+    assert written(plots.matrix(LARGE, CLASSES).axes[0]) == []
+    assert len(written(plots.matrix(LARGE, CLASSES, digits=1).axes[0])) == 144
+
+
+def test_the_colour_scale_is_symmetric_if_a_value_is_negative():
+    assert limits(plots.matrix(SMALL).axes[0]) == (-3, 3)
+    assert limits(plots.matrix(np.abs(SMALL)).axes[0]) == (0, 3)
+    assert limits(plots.matrix(SMALL, limits=(-9, 9)).axes[0]) == (-9, 9)
+    low, high = plots.matrix(np.zeros((2, 2))).axes[0].images[0].get_clim()
+    assert low == 0 < high
+
+
+def test_classes_are_ordered_and_bordered_by_superclass():
+    kinds = (1, 0) * 6
+    (ax,) = plots.matrix(LARGE, CLASSES, kinds, ("first", "second")).axes
+    order = [*range(1, 12, 2), *range(0, 12, 2)]
+    np.testing.assert_array_equal(ax.images[0].get_array(), LARGE[np.ix_(order, order)])
+    assert row_names(ax) == [CLASSES[i] for i in order]
+    assert [line.get_ydata()[0] for line in ax.lines[::2]] == [5.5]
+    borders = plots.matrix(LARGE, CLASSES, borders=(2, 7)).axes[0].lines
+    assert [line.get_ydata()[0] for line in borders[::2]] == [1.5, 6.5]
+    assert [line.get_xdata()[0] for line in borders[1::2]] == [1.5, 6.5]
+
+
+def test_many_names_are_thinned():
+    kinds, names = [i % 20 for i in range(100)], [f"group {i}" for i in range(20)]
+    (ax,) = plots.matrix(np.eye(100), MANY, kinds, names, rows="class").axes
+    assert row_names(ax) == names and ax.get_ylabel() == "class (grouped by superclass)"
+    assert row_names(plots.matrix(np.eye(100), MANY, kinds).axes[0])[0] == "superclass 0"
+    assert row_names(plots.matrix(np.eye(100), MANY).axes[0]) == MANY[::10]
+    (ax,) = plots.matrix(np.eye(40), ["cat"] * 10 + ["dog"] * 30).axes
+    assert row_names(ax) == ["cat", "dog"] and list(ax.get_yticks()) == [4.5, 24.5]
+
+
+def test_panels_share_a_scale_unless_they_have_their_own():
+    teacher = {"values": SMALL, "limits": (-9, 9), "bar": "correlation"}
+    panels = {"teacher": teacher, "KD": np.full((2, 2), 0.5), "DCD": np.full((2, 2), -0.7)}
+    figure = plots.matrices(panels, ["cat", "dog"], bar="difference", title="all", rows="class", columns="class")
+    assert [ax.get_title(loc="left") for ax in figure.axes[:3]] == list(panels)
+    assert [limits(ax) for ax in figure.axes[:3]] == [(-9, 9), (-0.7, 0.7), (-0.7, 0.7)]
+    assert sorted(bars(figure)) == ["correlation", "difference"] and figure.get_suptitle() == "all"
+    swapped = {"values": SMALL.T, "rows": "teacher of"}
+    figure = plots.matrices({"p": SMALL, "q": swapped}, limits=(0, 1), rows="student of", digits=3)
+    assert bars(figure) == [] and [ax.get_ylabel() for ax in figure.axes] == ["student of", "teacher of"]
+    assert written(figure.axes[1])[1] == "-0.001"
+
+
+def test_small_panels_name_the_rows_once():
+    figure = plots.matrices({"a": LARGE, "b": LARGE, "c": LARGE}, CLASSES)
+    assert [len(row_names(ax)) for ax in figure.axes] == [12, 0, 0]
+    figure = plots.matrices({"a": np.eye(100), "b": np.eye(100)}, MANY)
+    assert [len(ax.get_xticks()) and ax.get_xticklabels()[0].get_text() for ax in figure.axes] == ["", ""]
+
+
+@pytest.mark.parametrize(
+    ("draw", "message"),
+    [
+        (lambda: plots.matrix(np.eye(5), CLASSES), r"the matrix is \(5, 5\): expected \[12, 12\]"),
+        (lambda: plots.matrix(np.eye(2), ["a"], column_names=["b"]), r"expected \[1, 1\]"),
+        (lambda: plots.matrix(LARGE, CLASSES, (0, 1)), "an index for each of 12 classes"),
+        (lambda: plots.matrices({}), "no matrix"),
+        (lambda: plots.matrices({"a": np.ones((2, 3))}, ["cat", "dog"]), r"expected \[2, 2\]"),
+    ],
+)
+def test_bad_input_is_refused(draw, message):
+    with pytest.raises(ValueError, match=message):
+        draw()

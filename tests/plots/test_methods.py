@@ -1,0 +1,79 @@
+"""Methods and runs stand where their numbers are."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from dcd_utils import plots
+
+TABLE = pd.DataFrame(
+    [(m, s, 50.0 + 3 * i + s, 20.0 * i + s) for i, m in enumerate(("alone", "KD", "DCD+KD")) for s in range(3)],
+    columns=["method", "seed", "accuracy", "source"],
+)
+RANGES = pd.DataFrame({"name": ["kd", "kd", "dcd"], "series": ["alone", "with KD", "alone"], "value": [1.0, 2.0, 30.0]})
+PLACES = {"kd": [("logits", "values")], "dist": [("logits", "values"), ("logits", "batch")], "sp": [("maps", "batch")]}
+MANY = [f"class {i}" for i in range(100)]
+SCATTER = {"x": "source", "y": "accuracy", "x_label": "home", "y_label": "abroad", "title": "t"}
+
+
+def texts(ax):
+    return [text.get_text() for text in ax.texts]
+
+
+def test_accuracy_shows_each_seed_and_the_mean():
+    (ax,) = plots.accuracy_by_method(TABLE, teacher=62.5, guessing=6.25, y="accuracy of the probe").axes
+    assert len(np.concatenate([dots.get_offsets() for dots in ax.collections])) == 9
+    joined = [line.get_ydata() for line in ax.lines if len(line.get_ydata()) == 3]
+    np.testing.assert_array_equal(joined, [[50 + s, 53 + s, 56 + s] for s in range(3)])
+    assert texts(ax) == ["51.0", "54.0", "57.0", "teacher 62.5", "guessing 6.2"]
+    assert "3 seeds" in ax.get_xlabel() and ax.get_ylabel() == "accuracy of the probe"
+
+
+def test_scatter_draws_each_run_where_it_belongs():
+    (ax,) = plots.scatter(TABLE, **SCATTER).axes
+    dots = {collection.get_label(): collection.get_offsets() for collection in ax.collections}
+    np.testing.assert_array_equal(dots["KD"], [[20, 53], [21, 54], [22, 55]])
+    assert [text.get_text() for text in ax.get_legend().get_texts()] == ["alone", "KD", "DCD+KD"] and not texts(ax)
+    assert (ax.get_xlabel(), ax.get_ylabel()) == ("home", "abroad")
+    (ax,) = plots.scatter(TABLE[::3], **SCATTER, names="method").axes
+    assert texts(ax) == ["alone", "KD", "DCD+KD"] and ax.get_legend() is None
+
+
+def test_ranges_come_from_the_top_in_the_tables_order():
+    (ax,) = plots.ranges(RANGES, {"alone": 5.0}, "title", "accuracy").axes
+    assert [tick.get_text() for tick in ax.get_yticklabels()] == ["kd", "dcd"] and ax.yaxis_inverted()
+    assert texts(ax) == ["alone"]
+    assert plots.ranges(RANGES, {}, "title", "size", log=True).axes[0].get_xscale() == "log"
+
+
+def test_per_class_accuracy_shows_the_hardest_and_the_easiest_of_many():
+    (ax,) = plots.per_class_accuracy(np.arange(100.0)[::-1], MANY).axes
+    names = [tick.get_text() for tick in ax.get_yticklabels()]
+    assert names == [*MANY[:-13:-1], *MANY[11::-1]] and texts(ax) == ["76 more"]
+    (ax,) = plots.per_class_accuracy({"teacher": np.ones(100), "alone": np.zeros(100)}, MANY).axes
+    assert [text.get_text() for text in ax.get_legend().get_texts()] == ["teacher", "alone"]
+
+
+def test_a_method_stands_in_each_of_its_places():
+    (ax,) = plots.method_map(PLACES, ("logits", "maps"), ("values", "batch"), {"sp"}).axes
+    assert sorted(texts(ax)) == ["dist", "dist", "kd", "sp"]
+    edges = {text.get_text(): text.get_bbox_patch().get_linewidth() for text in ax.texts}
+    assert edges["sp"] > edges["kd"] == edges["dist"]
+
+
+@pytest.mark.parametrize(
+    ("draw", "message"),
+    [
+        (lambda: plots.accuracy_by_method(TABLE[["method", "seed"]]), "expected method, seed, accuracy"),
+        (lambda: plots.scatter(TABLE.drop(columns="source"), **SCATTER), "expected method, source, accuracy"),
+        (lambda: plots.scatter(TABLE[:0], **SCATTER), "0 rows"),
+        (lambda: plots.ranges(RANGES.drop(columns="value"), {}, "", ""), "expected name, series, value"),
+        (lambda: plots.ranges(RANGES[:0], {}, "", ""), "0 rows"),
+        (lambda: plots.per_class_accuracy(np.ones(5), MANY), r"expected \[100\]"),
+        (lambda: plots.per_class_accuracy({}, MANY), r"expected \[100\]"),
+        (lambda: plots.method_map({"x": [("maps", "none")]}, ("maps",), ("values",), ()), '"x" is at'),
+    ],
+)
+def test_bad_input_is_refused(draw, message):
+    with pytest.raises(ValueError, match=message):
+        draw()

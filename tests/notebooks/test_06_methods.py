@@ -51,7 +51,7 @@ def test_the_map_and_the_order_name_every_method(cells):
     namespace = {}
     compares = cells["map-code"].split("places =")[0]
     exec(compares, namespace)
-    assert {name for found in namespace["COMPARES"].values() for name in found} == COURSE
+    assert {name for names in namespace["COMPARES"].values() for name in names} == COURSE
     groups = re.search(r"GROUPS = (\(.*?\)\))\n", cells["gradients"], re.DOTALL).group(1)
     order = [name for group in ast.literal_eval(groups) for name in group]
     assert sorted(order) == sorted(name for name in COURSE if losses.METHODS[name].weight)
@@ -62,11 +62,11 @@ def test_the_tables_of_formulas_state_the_packages_weights_and_sources(cells):
     stated = {row[0].strip("| ").lower(): (row[-2], row[-1]) for row in rows if row[0] != "| method"}
     assert set(stated) == COURSE
     for name, (weight, source) in stated.items():
-        own = losses.METHODS[name]
+        method = losses.METHODS[name]
         number = weight.split(",", 1)[0] if "labels" in weight else weight.replace(",", "")
-        assert (weight == "first stage only") if own.weight == 0 else (float(number) == own.weight)
-        assert ("labels" in weight) == (own.classification != 1)
-        identifier = own.source.split("arXiv:")[-1] if "arXiv" in own.source else "Yim 2017"
+        assert (weight == "first stage only") if method.weight == 0 else (float(number) == method.weight)
+        assert ("labels" in weight) == (method.classification != 1)
+        identifier = method.source.split("arXiv:")[-1] if "arXiv" in method.source else "Yim 2017"
         assert identifier in source
 
 

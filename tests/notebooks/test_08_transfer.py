@@ -22,7 +22,7 @@ def probed():
     """An untrained network, images of 16 classes, and their features."""
     network = models.create("resnet8", 20, seed=0)
     sets = data.load("new_shapes", device="cpu", train_size=240, test_size=80)
-    return network, sets, [analysis.extract(network, part) for part in sets]
+    return network, sets, [analysis.extract(network, image_set) for image_set in sets]
 
 
 @pytest.mark.parametrize("seed", [0, 3])
@@ -41,7 +41,7 @@ def test_the_softmax_regression_is_at_the_minimum(taught, C):
     labels = np.arange(90) % 3
     x = rng.normal(size=(90, 4)) + np.eye(3, 4)[labels]
     weights, biases = taught.softmax_regression(x, labels, 3, C)
-    parameters = [torch.tensor(each, requires_grad=True) for each in (weights, biases)]
+    parameters = [torch.tensor(values, requires_grad=True) for values in (weights, biases)]
     loss = C * F.cross_entropy(torch.tensor(x) @ parameters[0] + parameters[1], torch.tensor(labels), reduction="sum")
     slopes = torch.autograd.grad(loss + parameters[0].square().sum() / 2, parameters)
     assert max(slope.abs().max() for slope in slopes) < 1e-4
@@ -52,12 +52,12 @@ def test_the_softmax_regression_is_at_the_minimum(taught, C):
 
 
 def test_the_solutions_agree_with_scikit_learn(taught, probed):
-    _, _, (found, unseen) = probed
-    scaler = StandardScaler().fit(found.pooled)
-    expected = [scaler.transform(each.pooled) for each in (found, unseen)]
-    for mine, theirs in zip(taught.standardised(found.pooled, unseen.pooled), expected, strict=True):
+    _, _, (seen, unseen) = probed
+    scaler = StandardScaler().fit(seen.pooled)
+    expected = [scaler.transform(features.pooled) for features in (seen, unseen)]
+    for mine, theirs in zip(taught.standardised(seen.pooled, unseen.pooled), expected, strict=True):
         np.testing.assert_allclose(mine, theirs, atol=1e-3)
-    parts = (found.pooled, found.labels, unseen.pooled, unseen.labels)
+    parts = (seen.pooled, seen.labels, unseen.pooled, unseen.labels)
     library = NearestCentroid().fit(*parts[:2]).score(*parts[2:])
     assert taught.nearest_centre_accuracy(*parts) == pytest.approx(100 * library)
 

@@ -1,33 +1,18 @@
-"""Floor 4: exercises of the notebooks, checked on the spot.
-
-One module a notebook; its list EXERCISES holds what that notebook asks.
-"""
-
-from __future__ import annotations
+"""Exercises of the notebooks, checked on the spot. A module's constants are the exercises of one notebook."""
 
 from importlib import import_module
+from pkgutil import iter_modules
 
-from dcd_utils.exercises.mechanism import Exercise, Mistake, Result, judge
+from dcd_utils.exercises.mechanism import Exercise, Result, judge
 
-__all__ = ["Exercise", "Mistake", "Result", "check", "registry"]
-
-_MODULES = {
-    "00": "overview",
-    "01": "teacher",
-    "02": "loss",
-    "03": "distillation",
-    "04": "embeddings",
-    "05": "correlation",
-    "06": "comparison",
-    "07": "transfer",
-}
+__all__ = ["Exercise", "Result", "check", "registry"]
 
 
-def registry(notebook: str | None = None) -> dict[str, Exercise]:
-    """Exercises by number, in the course's order: those of one notebook ("02"), or all."""
-    modules = _MODULES.values() if notebook is None else [_MODULES[notebook]]
-    found = [exercise for name in modules for exercise in import_module(f"{__name__}.{name}").EXERCISES]
-    return {exercise.number: exercise for exercise in found}
+def registry() -> dict[str, Exercise]:
+    """Exercises by number, in the course's order."""
+    modules = [import_module(f"{__name__}.{module.name}") for module in iter_modules(__path__)]
+    exercises = [value for module in modules for value in vars(module).values() if isinstance(value, Exercise)]
+    return {exercise.title.split()[0]: exercise for exercise in sorted(exercises, key=lambda exercise: exercise.title)}
 
 
 def check(number: str, answer: object) -> Result:
@@ -35,7 +20,7 @@ def check(number: str, answer: object) -> Result:
 
     Args:
         number: for instance "02.1", as the notebook states it.
-        answer: the function that the exercise asks for (or the value, where it asks for one).
+        answer: the function that the exercise asks for.
 
     Returns:
         A Result with `ok` and `message`; the message has been printed. An empty, wrong or failing answer never raises.
@@ -43,10 +28,9 @@ def check(number: str, answer: object) -> Result:
     Raises:
         ValueError: no exercise has this number.
     """
-    notebook = str(number).partition(".")[0]
-    exercises = registry(notebook) if notebook in _MODULES else {}
+    exercises = registry()
     if number not in exercises:
-        raise ValueError(f"there is no exercise {number!r}: the numbers are {', '.join(registry())}")
+        raise ValueError(f"there is no exercise {number!r}: the numbers are {', '.join(exercises)}")
     result = judge(exercises[number], answer)
     print(result.message)
     return result

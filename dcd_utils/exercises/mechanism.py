@@ -1,26 +1,15 @@
 """What an exercise is, and how an answer to one is judged."""
 
-from __future__ import annotations
-
 import copy
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from textwrap import shorten
 from typing import Any
 
 import numpy as np
 
-
-@dataclass(frozen=True)
-class Mistake:
-    """A typical wrong answer. It is recognised by its values, so it may be written in any way.
-
-    Args:
-        gives: called with a case's arguments, returns what an answer with this mistake would return.
-        hint: what to look at again; it must not contain the answer.
-    """
-
-    gives: Callable[..., Any]
-    hint: str
+# An answer computed in float32 is off by less; a typical mistake is off by ten times as much in some case, or more.
+TOLERANCE = {"rtol": 1e-4, "atol": 1e-5}
 
 
 @dataclass(frozen=True)
@@ -28,26 +17,29 @@ class Exercise:
     """A question with cases that an answer must get right.
 
     Args:
-        number: notebook and position, for instance "02.1".
-        asks: what is asked, in a few words; it completes "Exercise 02.1 (...)".
-        cases: pairs (arguments, expected). Arguments are a tuple, and expected is a number, text, an array or tensor,
-            or a tuple, list or dict of those. With empty arguments an answer may be the value itself.
-        mistakes: typical wrong answers, the more specific first.
-        tolerance: absolute and relative, for numbers.
+        title: as in the notebook, for instance "02.1 Both directions".
+        cases: the arguments of each call, as tuples.
+        answer: the right function. It returns a number, True or False, an array or tensor, or a tuple of those.
+        mistakes: pairs (typical wrong answer, hint), the more specific first. A mistake is recognised by its values,
+            so an answer that makes it may be written in any way. A hint says what to look at again, and does not
+            contain the answer.
     """
 
-    number: str
-    asks: str
-    cases: tuple[tuple[tuple, Any], ...]
-    mistakes: tuple[Mistake, ...]
-    tolerance: float = 1e-6
+    title: str
+    cases: Sequence[tuple]
+    answer: Callable | None = None
+    mistakes: tuple[tuple[Callable, str], ...] = ()
+
+    def answers(self, right: Callable, *wrong_and_hints: Callable | str):
+        """Return the exercise with its right answer and its mistakes, each followed by its hint."""
+        mistakes = tuple(zip(wrong_and_hints[::2], wrong_and_hints[1::2], strict=True))
+        return replace(self, answer=right, mistakes=mistakes)
 
 
 @dataclass(frozen=True)
 class Result:
     """Whether an answer is right, and what was said about it."""
 
-    number: str
     ok: bool
     message: str
 
@@ -60,124 +52,92 @@ def judge(exercise: Exercise, answer: Any) -> Result:
     """Call `answer` on every case and compare; see `check`."""
 
     def result(ok: bool, text: str) -> Result:
-        return Result(exercise.number, ok, f"Exercise {exercise.number} ({exercise.asks}): {text}")
+        return Result(ok, f"Exercise {exercise.title}: {text}")
+
+    def differences(function: Callable) -> list[str]:
+        """What sets the answer apart from another function, by case."""
+        expected = [function(*copy.deepcopy(case)) for case in exercise.cases]
+        return [_difference(*pair) for pair in zip(returned, expected, strict=True)]
 
     if answer is None or answer is Ellipsis:
         return result(False, "not answered yet. Fill in the function above, then run this cell again.")
     if not callable(answer):
-        if any(arguments for arguments, _ in exercise.cases):
-            passed = _kind(_plain(answer))
-            return result(False, f"a function is asked for, and {passed} was passed: pass the function, uncalled.")
-        value = answer
-        answer = lambda: value  # noqa: E731
-
+        return result(False, f"a function is asked for, and {_kind(_plain(answer))} was passed: pass it uncalled.")
     returned = []
-    for arguments, _ in exercise.cases:
+    for case in exercise.cases:
         try:
-            returned.append(_plain(answer(*copy.deepcopy(arguments))))
+            returned.append(_plain(answer(*copy.deepcopy(case))))
         except Exception as error:
             if isinstance(error, NotImplementedError) and not str(error):
                 hint = "Put your code where `raise NotImplementedError()` stands, then run again."
                 return result(False, f"not answered yet. {hint}")
-            return result(False, f"the function raised {type(error).__name__}: {error}{_called(arguments)}")
+            return result(False, f"the function raised {type(error).__name__}: {error}{_called(case)}")
         if returned[-1] is None or returned[-1] is Ellipsis:
             return result(False, "not answered yet: the function returned nothing. Is its `return` missing?")
 
-    expected = [_plain(value) for _, value in exercise.cases]
-    if all(_equal(a, b, exercise.tolerance) for a, b in zip(returned, expected, strict=True)):
+    wrong = [(words, case) for words, case in zip(differences(exercise.answer), exercise.cases, strict=True) if words]
+    if not wrong:
         return result(True, "correct.")
-    for mistake in exercise.mistakes:
-        wrong = [_plain(mistake.gives(*copy.deepcopy(arguments))) for arguments, _ in exercise.cases]
-        if all(_equal(a, b, exercise.tolerance) for a, b in zip(returned, wrong, strict=True)):
-            return result(False, f"not right yet. {mistake.hint}")
-    for (arguments, _), given, wanted in zip(exercise.cases, returned, expected, strict=True):
-        if not _equal(given, wanted, exercise.tolerance):
-            return result(False, f"not right yet. {_difference(given, wanted, exercise.tolerance)}{_called(arguments)}")
-    raise AssertionError("unreachable: some case differs")
+    for mistake, hint in exercise.mistakes:
+        if not any(differences(mistake)):
+            return result(False, f"not right yet. {hint}")
+    words, case = wrong[0]
+    return result(False, f"not right yet. {words}{_called(case)}")
 
 
-def _called(arguments: tuple) -> str:
-    """What was passed, as the last lines of a message."""
-    return "\nIt was called with " + ", ".join(_brief(value) for value in arguments) if arguments else ""
-
-
-def _brief(value: Any) -> str:
-    plain = _plain(value)
-    if isinstance(plain, np.ndarray) and plain.ndim:
-        text = f"an array of shape {plain.shape}"
-        return text if plain.size > 16 else f"{text}:\n{np.array2string(plain, precision=3, suppress_small=True)}"
-    text = f"{plain:.6g}" if isinstance(plain, np.ndarray) and plain.dtype.kind == "f" else str(plain)
-    return text if len(text) <= 120 else text[:117] + "..."
+def _difference(returned: Any, expected: Any) -> str:
+    """What is wrong with an answer, in words that do not contain the right values; empty if nothing is."""
+    if isinstance(expected, tuple):
+        several = isinstance(returned, list) or (isinstance(returned, np.ndarray) and returned.ndim)
+        values = [_plain(value) for value in returned] if several else [returned]
+        if len(values) != len(expected):
+            return f"The number of returned values is {len(values)}, and {len(expected)} are asked for."
+        words = [_difference(*pair) for pair in zip(values, expected, strict=True)]
+        return next((f"Value {i + 1} of {len(words)}: {text}" for i, text in enumerate(words) if text), "")
+    expected = _plain(expected)
+    if _kind(returned) != _kind(expected):
+        return f"It returned {_kind(returned)}, and {_kind(expected)} is asked for."
+    right = np.isclose(returned, expected, **TOLERANCE)
+    if right.all():
+        return ""
+    if not np.isfinite(returned).all():
+        return "It gives a value that is not finite (nan or infinity)."
+    if expected.ndim:
+        return f"The shape is right, and {(~right).sum()} of {right.size} values are not."
+    if expected.dtype == bool:
+        return f"It says {returned} where it should not."
+    return f"It gives {returned:.6g}, which is too {'large' if returned > expected else 'small'}."
 
 
 def _plain(value: Any) -> Any:
-    """Tensors, numbers and lists of numbers as NumPy arrays (a number has shape ()); tuples, dicts, lists by parts."""
-    if hasattr(value, "detach"):
-        value = value.detach().cpu()
-        return value.double().numpy() if value.is_floating_point() else value.numpy()
-    if isinstance(value, dict):
-        return {key: _plain(part) for key, part in value.items()}
-    if isinstance(value, tuple):
-        return tuple(_plain(part) for part in value)
+    """Tensors, numbers, and lists or tuples of numbers as an array; other lists and tuples as a list of such parts."""
+    if isinstance(value, (list, tuple)):
+        value = [_plain(item) for item in value]
     try:
+        if hasattr(value, "detach"):
+            value = value.detach().cpu()
+            value = value.double() if value.is_floating_point() else value  # NumPy has no bfloat16
         array = np.asarray(value)
     except Exception:  # rows of unequal length, or an object that NumPy refuses
-        return [_plain(part) for part in value] if isinstance(value, list) else value
-    if array.dtype.kind in "biuf":
-        return array
-    value = value.tolist() if isinstance(value, np.ndarray) else value
-    return [_plain(part) for part in value] if isinstance(value, list) else value
-
-
-def _equal(given: Any, wanted: Any, tolerance: float) -> bool:
-    if isinstance(wanted, dict):
-        return (
-            isinstance(given, dict)
-            and given.keys() == wanted.keys()
-            and all(_equal(given[key], wanted[key], tolerance) for key in wanted)
-        )
-    if isinstance(wanted, (tuple, list)):
-        return (
-            type(given) is type(wanted)
-            and len(given) == len(wanted)
-            and all(_equal(a, b, tolerance) for a, b in zip(given, wanted, strict=True))
-        )
-    if isinstance(wanted, np.ndarray):
-        return (
-            isinstance(given, np.ndarray)
-            and given.shape == wanted.shape
-            and np.allclose(given, wanted, rtol=tolerance, atol=tolerance)
-        )
-    return type(given) is type(wanted) and given == wanted
-
-
-def _difference(given: Any, wanted: Any, tolerance: float) -> str:
-    """Where an unrecognised answer differs, in words that do not contain the right values."""
-    if isinstance(wanted, dict) and isinstance(given, dict):
-        if given.keys() != wanted.keys():
-            return f"The keys {sorted(map(str, given))} were returned, and {sorted(map(str, wanted))} are asked for."
-        key = next(key for key in wanted if not _equal(given[key], wanted[key], tolerance))
-        return f"At the key {key!r}: {_difference(given[key], wanted[key], tolerance)}"
-    if isinstance(wanted, (tuple, list)) and type(given) is type(wanted):
-        if len(given) != len(wanted):
-            return f"{len(given)} values were returned, and {len(wanted)} are asked for."
-        place = next(i for i in range(len(wanted)) if not _equal(given[i], wanted[i], tolerance))
-        return f"Value {place + 1} of {len(wanted)}: {_difference(given[place], wanted[place], tolerance)}"
-    if not isinstance(wanted, np.ndarray) or not isinstance(given, np.ndarray):
-        if _kind(given) == _kind(wanted):
-            return f"It gives {_brief(given)}."
-        return f"It returned {_kind(given)}, and {_kind(wanted)} is asked for."
-    if given.shape != wanted.shape:
-        return f"It returned {_kind(given)}, and {_kind(wanted)} is asked for."
-    if not np.isfinite(given).all():
-        return "It gives a value that is not finite (nan or infinity)."
-    if not wanted.ndim:
-        return f"It gives {_brief(given)}, which is too {'large' if given > wanted else 'small'}."
-    off = int((~np.isclose(given, wanted, rtol=tolerance, atol=tolerance)).sum())
-    return f"The shape is right, and {off} of {wanted.size} values are not."
+        return value
+    return array if array.dtype.kind in "biuf" else value
 
 
 def _kind(value: Any) -> str:
-    if isinstance(value, np.ndarray):
-        return f"an array of shape {value.shape}" if value.ndim else "a single number"
-    return f"a value of type {type(value).__name__}"
+    if not isinstance(value, np.ndarray) or value.dtype.kind not in "biuf":
+        return f"a value of type {type(value).__name__}"
+    if value.ndim:
+        return f"an array of shape {value.shape}"
+    return "True or False" if value.dtype == bool else "a single number"
+
+
+def _called(case: tuple) -> str:
+    """What was passed, as the last lines of a message."""
+    texts = []
+    for value in map(_plain, case):
+        if isinstance(value, np.ndarray) and value.ndim:
+            numbers = np.array2string(value, precision=3, suppress_small=True, threshold=16, edgeitems=2)
+            texts.append(f"an array of shape {value.shape}:\n{numbers}")
+        else:
+            texts.append(shorten(str(value), 120))
+    return "\nIt was called with " + ", ".join(texts)

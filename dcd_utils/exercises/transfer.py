@@ -1,12 +1,14 @@
-"""Exercises of notebook 07, transfer."""
+"""Exercises of notebook 08, transfer."""
 
-from __future__ import annotations
+import copy
 
 import numpy as np
 import torch
+from scipy.spatial.distance import cdist
 from torch import nn
 
-from dcd_utils.exercises.mechanism import Exercise, Mistake
+from dcd_utils.exercises.embeddings import classes
+from dcd_utils.exercises.mechanism import Exercise
 
 
 def _domains(seed: int, train: int, test: int, width: int):
@@ -17,42 +19,24 @@ def _domains(seed: int, train: int, test: int, width: int):
     return 3 * seen + 2, 3 * unseen + 2
 
 
-def _scaled(rows, of, axis=0, ddof=0):
-    """Rows, standardised by the mean and spread of others."""
-    spread = of.std(axis=axis, ddof=ddof, keepdims=True)
-    return (rows - of.mean(axis=axis, keepdims=True)) / np.where(spread > 0, spread, 1)
+def _scaled(rows, reference, ddof=0):
+    """Rows, standardised by the mean and spread of the reference rows."""
+    spread = reference.std(axis=0, ddof=ddof)
+    return (rows - reference.mean(axis=0)) / np.where(spread > 0, spread, 1)
 
 
-_FEATURE_CASES = (_domains(1, 8, 5, 3), _domains(2, 30, 6, 4), _domains(3, 12, 12, 2))
-
-_STANDARDISE = Exercise(
-    number="07.1",
-    asks="standardised features",
-    cases=tuple(((train, test), (_scaled(train, train), _scaled(test, train))) for train, test in _FEATURE_CASES),
-    mistakes=(
-        Mistake(
-            lambda train, test: (_scaled(train, train), _scaled(test, test)),
-            "Each set was standardised by itself, which wipes out any shift between the two: where should mean and "
-            "spread come from?",
-        ),
-        Mistake(
-            lambda train, test: tuple(_scaled(each, np.concatenate([train, test])) for each in (train, test)),
-            "The statistics are those of all images together. Should the test images have a say in them?",
-        ),
-        Mistake(
-            lambda train, test: (_scaled(train, train), test),
-            "The training features are right. The classifier would meet test features of another size than those it "
-            "was fitted to.",
-        ),
-        Mistake(
-            lambda train, test: (_scaled(train, train, axis=1), _scaled(test, test, axis=1)),
-            "Each image was standardised over its features. Here it is each feature, over the images: which axis?",
-        ),
-        Mistake(
-            lambda train, test: (_scaled(train, train, ddof=1), _scaled(test, train, ddof=1)),
-            "Nearly: the spread divides by N - 1 here, and N is asked for. The argument is called ddof.",
-        ),
-    ),
+SCALED = Exercise("08.1 Standardise", [_domains(1, 8, 5, 3), _domains(2, 30, 6, 4), _domains(3, 12, 12, 2)]).answers(
+    lambda train, test: (_scaled(train, train), _scaled(test, train)),
+    lambda train, test: (_scaled(train, train), _scaled(test, test)),
+    "Each set was standardised by itself, which hides a shift between them: where should mean and spread come from?",
+    lambda train, test: tuple(_scaled(rows, np.concatenate([train, test])) for rows in (train, test)),
+    "The statistics are those of all images together. Should the test images have a say in them?",
+    lambda train, test: (_scaled(train, train), test),
+    "The training features are right. The classifier would meet test features of another size than it was fitted to.",
+    lambda train, test: tuple(_scaled(rows.T, rows.T).T for rows in (train, test)),
+    "Each image was standardised over its features. Here it is each feature, over the images: which axis?",
+    lambda train, test: (_scaled(train, train, ddof=1), _scaled(test, train, ddof=1)),
+    "Nearly: the spread divides by N - 1 here, and N is asked for. The argument is called ddof.",
 )
 
 
@@ -61,68 +45,54 @@ def _network(*layers, training=False, gradient=True):
         return nn.Sequential(nn.Conv2d(3, 4, 3), *layers).train(training).requires_grad_(gradient)
 
 
-_BATCH = torch.linspace(-1, 2, 4 * 3 * 6 * 6).reshape(4, 3, 6, 6)
-_AWAKE = _network(nn.BatchNorm2d(4), nn.ReLU())
-_AWAKE[1].train()  # the network says eval, and a part of it does not
-_FROZEN = Exercise(
-    number="07.2",
-    asks="does a forward pass leave the network as it is?",
-    cases=(
-        ((_network(nn.BatchNorm2d(4)), _BATCH), True),
-        ((_network(nn.BatchNorm2d(4), training=True), _BATCH), False),
-        ((_AWAKE, _BATCH), False),
-        ((_network(nn.ReLU(), training=True), _BATCH), True),
-        ((_network(nn.BatchNorm2d(4), training=True, gradient=False), _BATCH), False),
-    ),
-    mistakes=(
-        Mistake(
-            lambda network, images: True,
-            "It calls every network frozen. Two frequent reasons: only parameters are compared, and what batch norm "
-            "keeps is none; or `state_dict()` hands out the tensors themselves, so before and after are the same ones.",
-        ),
-        Mistake(
-            lambda network, images: not network.training,
-            "It trusts the mode of the network as a whole. A part of it may have another: compare what is stored.",
-        ),
-        Mistake(
-            lambda network, images: not any(part.training for part in network.modules()),
-            "It asks for modes. A network without batch norm may be in train mode and stay what it is: compare what "
-            "is stored.",
-        ),
-        Mistake(
-            lambda network, images: not any(parameter.requires_grad for parameter in network.parameters()),
-            "It asks whether weights *could* be trained. No gradient is needed to change what batch norm stores.",
-        ),
-    ),
+def _stays_frozen(network, images):
+    before = copy.deepcopy(network.state_dict())
+    with torch.no_grad():
+        network(images)
+    return all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
+
+
+_IMAGES = torch.linspace(-1, 2, 4 * 3 * 6 * 6).reshape(4, 3, 6, 6)
+_PARTLY = _network(nn.BatchNorm2d(4), nn.ReLU())
+_PARTLY[1].train()  # the network says eval, and a part of it does not
+FROZEN = Exercise(
+    "08.2 Frozen or not?",
+    [
+        (_network(nn.BatchNorm2d(4)), _IMAGES),
+        (_network(nn.BatchNorm2d(4), training=True), _IMAGES),
+        (_PARTLY, _IMAGES),
+        (_network(nn.ReLU(), training=True), _IMAGES),
+        (_network(nn.BatchNorm2d(4), training=True, gradient=False), _IMAGES),
+    ],
+).answers(
+    _stays_frozen,
+    lambda network, images: True,
+    "It calls every network frozen. Two frequent reasons: only parameters are compared, and what batch norm keeps "
+    "is none; or `state_dict()` hands out the tensors themselves, so before and after are the same ones.",
+    lambda network, images: not network.training,
+    "It trusts the mode of the network as a whole. A part of it may have another: compare what is stored.",
+    lambda network, images: not any(module.training for module in network.modules()),
+    "It asks for modes. A network without batch norm may be in train mode and stay what it is: compare what is stored.",
+    lambda network, images: not any(parameter.requires_grad for parameter in network.parameters()),
+    "It asks whether weights *could* be trained. No gradient is needed to change what batch norm stores.",
+    lambda network, images: not _stays_frozen(network, images),
+    "The other way round: True is for a network that stays as it is.",
 )
 
 
-def _classes(seed: int, train: int, test: int, width: int, classes: int):
-    rng = np.random.default_rng(seed)
-    centres = rng.normal(size=(classes, width)) * rng.uniform(0.4, 2.5, (classes, 1)) + 0.8
-    labels = [np.arange(count) % classes for count in (train, test)]
-    rows = [centres[each] + 0.9 * rng.normal(size=(len(each), width)) for each in labels]
-    return rows[0], labels[0], rows[1], labels[1]
+def _nearest(train, labels, test, test_labels, metric="euclidean", sign=1):
+    centres = np.stack([train[labels == label].mean(axis=0) for label in range(labels.max() + 1)])
+    return 100 * ((sign * cdist(test, centres, metric)).argmin(axis=1) == test_labels).mean()
 
 
-def _nearest(train, train_labels, test, test_labels, cosine=False, farthest=False):
-    centres = np.stack([train[train_labels == label].mean(axis=0) for label in range(train_labels.max() + 1)])
-    distances = np.linalg.norm(test[:, None] - centres, axis=2)
-    if cosine:
-        distances = -(test @ centres.T) / np.linalg.norm(centres, axis=1)
-    return 100 * float(((-distances if farthest else distances).argmin(axis=1) == test_labels).mean())
-
-
-_CENTRES = Exercise(
-    number="07.3",
-    asks="nearest class centre",
-    cases=tuple((case, _nearest(*case)) for case in (_classes(1, 40, 60, 3, 4), _classes(2, 60, 90, 5, 6))),
-    mistakes=(
-        Mistake(lambda *case: _nearest(*case, cosine=True), "This is the smallest angle, not the smallest distance."),
-        Mistake(lambda *case: _nearest(*case, farthest=True), "This picks the centre that is farthest away."),
-        Mistake(lambda *case: _nearest(*case[2:], *case[2:]), "The centres know the labels of the test images."),
-        Mistake(lambda *case: _nearest(*case) / 100, "Nearly: what is asked for is in %, as everywhere."),
-    ),
+CENTRES = Exercise("08.3 Nothing to fit", [classes(1, 40, 60, 3, 4), classes(2, 60, 90, 5, 6)]).answers(
+    _nearest,
+    lambda *case: _nearest(*case, metric="cosine"),
+    "This is the smallest angle, not the smallest distance.",
+    lambda *case: _nearest(*case, sign=-1),
+    "This picks the centre that is farthest away.",
+    lambda *case: _nearest(*case[2:], *case[2:]),
+    "The centres know the labels of the test images.",
+    lambda *case: _nearest(*case) / 100,
+    "Nearly: what is asked for is in %, as everywhere.",
 )
-
-EXERCISES = [_STANDARDISE, _FROZEN, _CENTRES]

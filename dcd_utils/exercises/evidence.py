@@ -1,0 +1,59 @@
+"""Exercises of notebook 07, what the methods reach and how sure that is."""
+
+from dataclasses import replace
+
+import numpy as np
+from scipy.stats import norm, sem, t
+
+from dcd_utils.exercises import distillation
+from dcd_utils.exercises.mechanism import Exercise
+
+
+def _accuracies(errors: float, seeds: int = 3, between_seeds: float = 2.0):
+    """Accuracies of two methods whose paired difference is 1, or -1: so many standard errors away from 0."""
+    rng = np.random.default_rng(seeds)
+    second = 70 + between_seeds * rng.normal(size=seeds)
+    noise = rng.normal(size=seeds)
+    noise = (noise - noise.mean()) / sem(noise)
+    return second + (errors + noise) / abs(errors), second
+
+
+# as in 03.1, with arrays; its hints hold here as well
+PAIRED = replace(
+    distillation.PAIRED,
+    title="07.1 A paired difference",
+    cases=[_accuracies(3.0, seeds=5), _accuracies(-1.2), _accuracies(0.4, seeds=10)],
+)
+
+
+def _outside(a, b, error, quantile):
+    return bool(abs(np.mean(a - b)) > error * quantile)
+
+
+def _quantile(a, below=0.975, lost=1):
+    """Of Student's t with n - `lost` degrees of freedom."""
+    return t.ppf(below, len(a) - lost)
+
+
+# The quantile for 3 seeds is 4.30, and mistakes take 1.96, 2.92, 3.18 or 3.51 for it: there are cases between any two.
+_DIFFERENCES = [_accuracies(errors) for errors in (-0.5, 2.4, 3.05, -3.35, 3.8, -5.5, 5.5, 20.0)]
+_DIFFERENCES += [_accuracies(2.1, seeds=10), _accuracies(2.4, seeds=10), _accuracies(20.0, between_seeds=0.05)]
+NOISE = Exercise("07.2 A difference or noise?", _DIFFERENCES).answers(
+    lambda a, b: _outside(a, b, sem(a - b), _quantile(a)),
+    lambda a, b: _outside(a, b, sem(a - b), norm.ppf(0.975)),
+    "1.96 belongs to a spread that is known. A few seeds only estimate it: which distribution allows for that?",
+    lambda a, b: _outside(a, b, sem(a - b), _quantile(a, lost=0)),
+    "Nearly. The mean of the differences is estimated from them too: how many degrees of freedom are left?",
+    lambda a, b: _outside(a, b, np.std(a - b, ddof=1), _quantile(a)),
+    "This is the interval of a single difference. How much narrower is that of their mean?",
+    lambda a, b: _outside(a, b, np.hypot(sem(a), sem(b)), _quantile(a)),
+    "This takes the runs for unrelated. Under the same seed, most of what moves one method moves the other too.",
+    lambda a, b: _outside(a, b, sem(a - b), _quantile(a, below=0.95)),
+    "With this quantile, 5 % lie above it and 5 % below its negative. Both ends together should hold 5 %.",
+    lambda a, b: _outside(a, b, sem(a - b, ddof=0), _quantile(a)),
+    "Close: with few seeds it matters whether the variance is divided by n or by n - 1.",
+    lambda a, b: bool(np.mean(a - b) > sem(a - b) * _quantile(a)),
+    "The first method may also be the worse one: what if the whole interval lies below 0?",
+    lambda a, b: not _outside(a, b, sem(a - b), _quantile(a)),
+    "The other way round: True is for an interval that does not contain 0.",
+)

@@ -1,0 +1,86 @@
+"""Exercises of notebook 06, what each method matches."""
+
+import torch
+import torch.nn.functional as F
+
+from dcd_utils.exercises.mechanism import Exercise
+
+
+def _draw(seed: int, *shape: int) -> torch.Tensor:
+    return torch.randn(*shape, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
+
+
+def _cosines(features):
+    return F.normalize(features, dim=1) @ F.normalize(features, dim=1).T
+
+
+def _kernel(features):
+    return (_cosines(features) + 1) / 2
+
+
+def _rows(kernel):
+    return kernel / kernel.sum(dim=1, keepdim=True)
+
+
+# features behind a ReLU are not negative: their cosines would hide a kernel that was not moved to [0, 1]
+PKT = Exercise("06.1 PKT's neighbours", [(_draw(1, 5, 3) + 0.5,), (_draw(2, 4, 6),), (_draw(3, 7, 2) - 1,)]).answers(
+    lambda features: _rows(_kernel(features)),
+    lambda features: _rows(_kernel(features)).T,
+    "Here every *column* adds up to one. Whose neighbours does a row speak of?",
+    _kernel,
+    "The kernel is right. The chances of one image do not add up to one yet.",
+    lambda features: _rows(_cosines(features)),
+    "These are cosines over their sum. A cosine may be negative, a chance may not: what comes in between?",
+    lambda features: _rows((features @ features.T + 1) / 2),
+    "Long features count more than short ones here: what makes an inner product a cosine?",
+    lambda features: _kernel(features).softmax(dim=1),
+    "This is a softmax. PKT divides by the sum, without an exponential.",
+    lambda features: _rows(_kernel(features).fill_diagonal_(0)),
+    "The image itself was left out. In the loss as it is used, the diagonal takes part.",
+)
+
+
+def _flow(first, second):
+    return torch.einsum("bchw,bdhw->bcd", first, second) / first[0, 0].numel()
+
+
+FSP = Exercise(
+    "06.2 FSP's flow",
+    [(_draw(4, 3, 3, 4, width), _draw(5, 3, channels, 4, width)) for channels, width in ((5, 4), (3, 4), (2, 2))],
+).answers(
+    _flow,
+    lambda first, second: torch.einsum("bchw,bdhw->bcd", first, second),
+    "This is the sum over positions: a map of twice the side would flow four times as much. Take the mean.",
+    lambda first, second: _flow(second, first),
+    "Rows and columns have changed places: the first map's channels are the rows.",
+    lambda first, second: _flow(first, second).mean(dim=0),
+    "The images were averaged. Each image has a flow of its own: [B, first channels, second channels].",
+    lambda first, second: _flow(first, second) * first.shape[3],
+    "Divided by one side of the map. How many positions are there?",
+    lambda first, second: _flow(first, second) / len(first),
+    "Divided by the number of images too. The mean runs over positions, within each image.",
+)
+
+
+def _centred(features):
+    return features - features.mean(dim=0)
+
+
+def _cka(student, teacher):
+    return (student.T @ teacher).pow(2).sum() / ((student.T @ student).norm() * (teacher.T @ teacher).norm())
+
+
+CKA = Exercise(
+    "06.3 A method of your own",
+    [(_draw(seed, 9, 4) + 1, _draw(seed + 20, 9, 6) + _draw(seed, 9, 4)[:, :1] - 2) for seed in (7, 8, 9)],
+).answers(
+    lambda student, teacher: 1 - _cka(_centred(student), _centred(teacher)),
+    lambda student, teacher: _cka(_centred(student), _centred(teacher)),
+    "This is 1 for equal networks. Training makes a loss small: what should equal networks give?",
+    lambda student, teacher: 1 - _cka(student, teacher),
+    "Linear CKA compares *centred* features: what was to come off first?",
+    lambda student, teacher: 1 - _cka(_centred(student.T).T, _centred(teacher.T).T),
+    "Each image was centred over its features. Centre each feature over the images.",
+    lambda student, teacher: -_cka(_centred(student), _centred(teacher)),
+    "It has the right slope. Asked for is a loss that is 0 for equal networks.",
+)

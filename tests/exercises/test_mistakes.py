@@ -1,0 +1,99 @@
+"""A mistake is recognised by its values: here are some of each notebook, written otherwise than in the package."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from scipy.special import softmax
+from scipy.stats import entropy, ttest_1samp, ttest_ind, ttest_rel
+from sklearn.neighbors import KNeighborsClassifier, NearestCentroid
+from sklearn.preprocessing import StandardScaler
+
+from dcd_utils import exercises
+
+
+def greedy_share(student, teacher):
+    return np.mean([int(np.argmax(teacher.numpy() @ row.numpy())) == i for i, row in enumerate(student)])
+
+
+def decayed_scale(steps, learning_rate, weight_decay, momentum):
+    """PyTorch's own SGD on a number without a gradient, which is not the parameter t but the scale."""
+    scale = torch.nn.Parameter(torch.tensor(math.e, dtype=torch.float64))
+    scale.grad = torch.zeros_like(scale)
+    optimizer = torch.optim.SGD([scale], lr=learning_rate, weight_decay=weight_decay, momentum=momentum)
+    for _ in range(steps):
+        optimizer.step()
+    return scale.item()
+
+
+def euclidean_knn(train, train_labels, test, test_labels, k):
+    return 100 * KNeighborsClassifier(k).fit(train, train_labels).score(test, test_labels)
+
+
+def half_centred(kernel, other):
+    kernel, other = ((np.eye(len(k)) - 1 / len(k)) @ k for k in (kernel, other))
+    return np.trace(kernel.T @ other) / np.linalg.norm(kernel) / np.linalg.norm(other)
+
+
+def dead_feature_forgotten(train, test):
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return (train - train.mean(axis=0)) / train.std(axis=0), (test - train.mean(axis=0)) / train.std(axis=0)
+
+
+def same_tensors(network, images):
+    before = network.state_dict()
+    network(images)
+    return all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
+
+
+def parameters_only(network, images):
+    before = [parameter.detach().clone() for parameter in network.parameters()]
+    network(images)
+    return all(torch.equal(a, b) for a, b in zip(before, network.parameters(), strict=True))
+
+
+MISTAKES = [
+    ("00.1", lambda classes: np.log10(classes) / np.log10(2), "in bits"),
+    ("00.2", greedy_share, "inner products"),
+    ("01.1", lambda logits, t: softmax(logits.numpy(), axis=1) / t, "before or after"),
+    ("01.2", lambda logits, t: np.exp(entropy(softmax(logits.numpy() / t, axis=1), axis=1).mean()), "too early"),
+    ("01.3", lambda down, right, flip: 18 * (4 + down) + 2 * (4 + right) + flip, "where does the picture go"),
+    ("02.1", lambda scores: -scores.log_softmax(dim=0).trace() / len(scores), "from teacher to student alone"),
+    ("02.2", lambda contrast, size: (math.log(size - 1) - contrast) * (size - 1) / size, "a term of its own"),
+    ("02.3", lambda scores: -(1 - scores.diag().sigmoid()).sum() / len(scores), "matching pairs alone"),
+    ("03.1", lambda a, b: (np.mean(a) - np.mean(b), np.std(np.array(a) - b) / len(a) ** 0.5), "n - 1"),
+    ("03.2", decayed_scale, "scale itself decays"),
+    ("03.3", lambda student, teacher: 1 + teacher / student / 2, "two gradients"),
+    ("04.1", euclidean_knn, "Euclidean"),
+    ("04.2", half_centred, "one side is centred"),
+    ("05.1", lambda a, b: np.corrcoef(a[np.tril_indices(len(a))], b[np.tril_indices(len(b))])[0, 1], "one place above"),
+    ("05.2", lambda logits: StandardScaler().fit_transform(logits), "two things"),
+    ("05.3", lambda a, b: np.mean(np.argsort(a)[:, 0] == np.argsort(b)[:, 0]), "least alike"),
+    ("06.1", lambda f: F.cosine_similarity(f[:, None], f, dim=2) / 2 + 0.5, "do not add up to one"),
+    ("06.2", lambda a, b: a.flatten(2) @ b.flatten(2).mT / a.shape[2], "how many positions"),
+    ("06.3", lambda s, t: 1 - torch.trace(s @ s.T @ t @ t.T) / (s @ s.T).norm() / (t @ t.T).norm(), "*centred*"),
+    ("07.1", lambda a, b: (np.mean(a - b), np.sqrt((a.var(ddof=1) + b.var(ddof=1)) / len(a))), "*unrelated*"),
+    ("07.1", lambda a, b: (np.mean(b - a), abs(np.mean(a - b) / ttest_1samp(a - b, 0).statistic)), "sign"),
+    ("07.2", lambda a, b: abs(np.mean(a - b)) / np.std(a - b, ddof=1) * len(a) ** 0.5 > 1.96, "1.96 belongs"),
+    ("07.2", lambda a, b: ttest_rel(a, b).pvalue < 0.1, "both ends together"),
+    ("07.2", lambda a, b: ttest_rel(a, b, alternative="greater").pvalue < 0.025, "below 0"),
+    ("07.2", lambda a, b: ttest_rel(a, b).pvalue, "a single number, and True or False is asked for"),
+    ("08.1", lambda a, b: (StandardScaler().fit_transform(a), StandardScaler().fit_transform(b)), "by itself"),
+    ("08.1", dead_feature_forgotten, "not finite"),
+    ("08.2", same_tensors, "calls every network frozen"),
+    ("08.2", parameters_only, "what batch norm keeps"),
+    ("08.3", lambda a, labels, b, b_labels: NearestCentroid().fit(a, labels).score(b, b_labels), "in %"),
+]
+
+
+@pytest.mark.parametrize(("number", "wrong", "words"), MISTAKES)
+def test_a_typical_mistake_gets_its_own_hint(number, wrong, words):
+    result = exercises.check(number, wrong)
+    assert not result.ok and words.lower() in result.message.lower()
+
+
+def test_the_paired_t_test_decides_as_the_interval_does():
+    assert exercises.check("07.2", lambda a, b: ttest_rel(a, b).pvalue < 0.05).ok
+    assert not exercises.check("07.2", lambda a, b: ttest_ind(a, b).pvalue < 0.05).ok

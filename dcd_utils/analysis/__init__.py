@@ -3,7 +3,7 @@
 Arguments may be NumPy arrays or tensors on any device. scikit-learn and umap-learn load when first needed.
 """
 
-from dcd_utils.analysis.correlation import class_correlation, confusion, correlation_difference, logit_difference
+from dcd_utils.analysis.correlation import class_correlation, confusion, logit_difference
 from dcd_utils.analysis.embeddings import Embedding, aligned_umap, tsne, umap
 from dcd_utils.analysis.features import Extracted, class_means, extract
 from dcd_utils.analysis.probe import LinearProbe, linear_probe
@@ -17,7 +17,6 @@ __all__ = [
     "class_correlation",
     "class_means",
     "confusion",
-    "correlation_difference",
     "extract",
     "knn_accuracy",
     "linear_cka",

@@ -29,21 +29,6 @@ def class_correlation(logits) -> np.ndarray:
     return np.corrcoef(logits, rowvar=False, dtype=np.float64).reshape(logits.shape[1], -1)
 
 
-def correlation_difference(student_correlation, teacher_correlation) -> np.ndarray:
-    """Student minus teacher, [C, C]: positive where the student ties two classes more closely than the teacher does.
-
-    Raises:
-        ValueError: the matrices are not both [C, C].
-    """
-    student = checks.matrix(student_correlation, "student correlation")
-    teacher = checks.matrix(teacher_correlation, "teacher correlation")
-    if student.shape != teacher.shape or student.shape[0] != student.shape[1]:
-        raise ValueError(
-            f"student {student.shape} and teacher {teacher.shape}: expected two matrices [C, C] of the same classes"
-        )
-    return student - teacher
-
-
 def logit_difference(student_logits, teacher_logits, labels, standardise: bool = False) -> np.ndarray:
     """Absolute difference of class-mean logits, diagonal set to zero: row = true class, column = logit, [C, C].
 

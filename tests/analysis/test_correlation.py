@@ -35,14 +35,6 @@ def test_class_correlation_names_a_constant_class():
         analysis.class_correlation(LOGITS[:1])
 
 
-def test_correlation_difference_is_student_minus_teacher():
-    np.testing.assert_array_equal(analysis.correlation_difference(np.full((2, 2), 0.75), np.full((2, 2), 1.0)), -0.25)
-    with pytest.raises(ValueError, match="same classes"):
-        analysis.correlation_difference(np.eye(2), np.eye(3))
-    with pytest.raises(ValueError, match="same classes"):
-        analysis.correlation_difference(np.ones((2, 3)), np.ones((2, 3)))
-
-
 def test_logit_difference_by_hand():
     student = np.array([[1.0, 0.0], [3.0, 2.0], [0.0, 5.0]])
     teacher = np.array([[0.0, 4.0], [0.0, 4.0], [2.0, 9.0]])

@@ -1,20 +1,21 @@
 """Images in memory: sources by name, image sets, and the 162 views."""
 
-from __future__ import annotations
-
 import os
+from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 
 import torch
 
-from dcd_utils import runtime
+from dcd_utils import files, runtime
 from dcd_utils.data import views
 from dcd_utils.data.image_set import ImageSet
 
 __all__ = ["ImageSet", "load", "names", "views"]
 
-_SOURCES = ("shapes", "new_shapes", "cifar100", "stl10", "tiny_imagenet", "folder")
+# source -> what logs and tables call it
+_SOURCES = {"shapes": "shapes", "new_shapes": "new_shapes", "cifar100": "CIFAR-100", "stl10": "STL-10",
+            "tiny_imagenet": "Tiny ImageNet", "folder": ""}  # fmt: skip
 
 
 def names() -> list[str]:
@@ -47,11 +48,11 @@ def load(
     """
     if name not in _SOURCES:
         raise ValueError(f'data set "{name}" does not exist: choose one of {", ".join(_SOURCES)}')
-    place = runtime.data_dir() if root is None else Path(root).expanduser()
     if name == "folder" and root is None:
         raise ValueError(
             'load("folder") needs root=: the path that holds train/<class>/<image> and test/<class>/<image>'
         )
+    place = files.data_dir() if root is None else Path(root).expanduser()
     source = import_module(f"dcd_utils.data.{name}")
     if name in ("shapes", "new_shapes"):
         parts = source.load(**options)
@@ -60,4 +61,4 @@ def load(
     else:
         parts = source.load(place, download, **options)
     device = runtime.device() if device is None else torch.device(device)
-    return tuple(part.to(device) for part in parts)
+    return tuple(replace(part.to(device), name=_SOURCES[name] or place.resolve().name) for part in parts)

@@ -1,7 +1,5 @@
 """CIFAR-100 (Krizhevsky, 2009): 50,000 training and 10,000 test images of 32x32, 100 classes in 20 superclasses."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import torch
@@ -53,10 +51,10 @@ def load(root: Path, download: bool = True, url: str | None = None) -> tuple[Ima
     Raises:
         RuntimeError: the files are absent or damaged and could not be downloaded; says what to do.
     """
-    kind = datasets.CIFAR100
-    source = type("CIFAR100", (kind,), {"url": url or kind.url})
+    base = datasets.CIFAR100
+    source = type("CIFAR100", (base,), {"url": url or base.url})
     root = Path(root)
-    with downloads.advice("CIFAR-100", root, kind.filename, kind.tgz_md5):
+    with downloads.advice("CIFAR-100", root, base.filename, base.tgz_md5):
         if download:
             root.mkdir(parents=True, exist_ok=True)
         parts = [source(root, train=train, download=download) for train in (True, False)]
@@ -64,13 +62,6 @@ def load(root: Path, download: bool = True, url: str | None = None) -> tuple[Ima
 
 
 def _image_set(part: datasets.CIFAR100) -> ImageSet:
-    superclasses, superclass_names = superclasses_of(part.classes)
-    return ImageSet(
-        images=torch.from_numpy(part.data).permute(0, 3, 1, 2).contiguous(),
-        labels=torch.tensor(part.targets),
-        classes=tuple(part.classes),
-        mean=MEAN,
-        std=STD,
-        superclasses=superclasses,
-        superclass_names=superclass_names,
-    )
+    images = torch.from_numpy(part.data).permute(0, 3, 1, 2).contiguous()
+    labels, classes = torch.tensor(part.targets), tuple(part.classes)
+    return ImageSet(images, labels, classes, MEAN, STD, *superclasses_of(classes))

@@ -1,26 +1,24 @@
 """Image files to pixels: decoded once, brought to one size, kept under `data/cache/`."""
 
-from __future__ import annotations
-
 import hashlib
 import json
-import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
+import torch
 from PIL import Image, ImageOps
 from tqdm.auto import tqdm
 
-from dcd_utils import runtime
+from dcd_utils import files, runtime
 
 # part of every key: raise it when files are decoded otherwise than before
 _FORMAT = 2
 
 
 def check_side(side: int) -> None:
-    """Raises ValueError for a side (height and width in pixels) that the networks cannot take."""
+    """Raise ValueError for a side (height and width in pixels) that the networks cannot take."""
     if side < 16:
         raise ValueError(f"side={side} was given: the networks take images of 16 pixels or more")
 
@@ -35,7 +33,7 @@ def pixels(image: Image.Image, side: int) -> np.ndarray:
     """
     image = ImageOps.exif_transpose(image)
     if image.mode == "F":
-        raise ValueError("its pixels are floating-point numbers: save it with 8 or 16 bits a channel")
+        raise ValueError("its pixels are floating-point numbers: save it with 8 or 16 bits per channel")
     if image.mode.startswith("I"):
         image = Image.fromarray((np.asarray(image).clip(0, 65535) // 257).astype(np.uint8))
     if image.has_transparency_data:
@@ -59,8 +57,12 @@ def decode(files: Sequence, side: int, title: str, open_file: Callable = lambda 
     images = np.empty((len(files), 3, side, side), np.uint8)
 
     def decode_from(start):
-        for index in range(start, min(start + 256, len(files))):
-            images[index] = _read(files[index], side, open_file)
+        for index, file in enumerate(files[start : start + 256], start):
+            try:
+                with Image.open(open_file(file)) as image:
+                    images[index] = pixels(image, side)
+            except Exception as error:  # Pillow raises many kinds for damaged files
+                raise ValueError(f'"{file}" cannot be read as an image ({error}): replace it or remove it') from error
 
     starts = range(0, len(files), 256)
     with ThreadPoolExecutor() as pool:
@@ -71,50 +73,41 @@ def decode(files: Sequence, side: int, title: str, open_file: Callable = lambda 
     return images
 
 
-def _read(file, side, open_file):
-    try:
-        with Image.open(open_file(file)) as image:
-            return pixels(image, side)
-    except Exception as error:  # Pillow raises many kinds for damaged files
-        raise ValueError(f'"{file}" cannot be read as an image ({error}): replace it or remove it') from error
-
-
 def cached(name: str, key, make: Callable[[], dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
     """What `make()` returns, read back from `data/cache/` if it was made before under the same name and key.
+
+    The arrays lie beside their checksum: a file that is not what was written is made again.
 
     Args:
         name: begins the file's name.
         key: whatever decides the result, in types that JSON knows.
     """
-    digest = hashlib.sha256(json.dumps([_FORMAT, key], sort_keys=True).encode()).hexdigest()[:16]
-    name = f"{name}-{digest}.safetensors"
-    path = runtime.data_dir() / "cache" / name
+    from safetensors.numpy import save
+
+    key_digest = hashlib.sha256(json.dumps([_FORMAT, key], sort_keys=True).encode()).hexdigest()[:16]
+    path = files.data_dir() / "cache" / f"{name}-{key_digest}.safetensors"
     arrays = _read_cache(path)
     if arrays is None:
         arrays = make()
-        _write_cache(path, arrays)
+        try:
+            files.write_whole(path, save(arrays, {"sha256": _checksum(arrays)}))
+        except OSError as error:
+            print(f'the decoded images could not be kept at "{path}" ({error}); they will be decoded again next time')
     return arrays
 
 
 def _read_cache(path: Path) -> dict[str, np.ndarray] | None:
-    from safetensors import SafetensorError
-    from safetensors.numpy import load_file
+    """The arrays of a file that is there and undamaged."""
+    from safetensors import SafetensorError, safe_open
 
     try:
-        return load_file(path) if path.exists() else None
-    except SafetensorError:
-        return None  # a damaged cache costs a new decode, nothing more
+        with safe_open(path, "numpy") as file:
+            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118, it is no dictionary
+            stored = file.metadata() or {}
+    except (OSError, SafetensorError):
+        return None
+    return arrays if stored.get("sha256") == _checksum(arrays) else None
 
 
-def _write_cache(path: Path, arrays: dict[str, np.ndarray]) -> None:
-    from safetensors.numpy import save_file
-
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        save_file(arrays, partial)
-        os.replace(partial, path)
-    except OSError as error:
-        print(f'the decoded images could not be kept at "{path}" ({error}); they will be decoded again next time')
-    finally:
-        partial.unlink(missing_ok=True)
+def _checksum(arrays: dict[str, np.ndarray]) -> str:
+    return runtime.digest({name: torch.from_numpy(arrays[name]) for name in sorted(arrays)})

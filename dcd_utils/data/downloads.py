@@ -1,10 +1,7 @@
 """Published archives: fetched whole or not at all, checked by md5, and only the files asked for taken out of them."""
 
-from __future__ import annotations
-
 import os
 import posixpath
-import shutil
 import tarfile
 import tempfile
 import zipfile
@@ -15,12 +12,14 @@ from pathlib import Path
 
 from torchvision.datasets import utils
 
+from dcd_utils import files
+
 _DAMAGE = (OSError, EOFError, RuntimeError, tarfile.TarError, zipfile.BadZipFile, zlib.error)
 
 
 @contextmanager
 def advice(name: str, root: Path, filename: str, md5: str) -> Iterator[None]:
-    """Turns what goes wrong with files and networks inside it into one RuntimeError that says what to do.
+    """Turn what goes wrong with files and networks inside it into one RuntimeError that says what to do.
 
     Args:
         name: of the data set. root, filename, md5: where its archive lies, what it is called and its checksum.
@@ -51,9 +50,9 @@ def fetch(url: str, root: Path, filename: str, md5: str, download: bool = True) 
     with tempfile.TemporaryDirectory(prefix=f"{filename}.partial-", dir=root) as folder:
         partial = Path(folder) / filename
         utils.download_url(url, folder, filename)
-        found = utils.calculate_md5(partial)
-        if found != md5:
-            raise RuntimeError(f"{url} sent {partial.stat().st_size:,} bytes with md5 {found}, expected {md5}")
+        received = utils.calculate_md5(partial)
+        if received != md5:
+            raise RuntimeError(f"{url} sent {partial.stat().st_size:,} bytes with md5 {received}, expected {md5}")
         os.replace(partial, archive)
     return archive
 
@@ -64,24 +63,13 @@ def take_from_tar(archive: Path, folder: Path, names: Iterable[str]) -> None:
     Raises:
         RuntimeError: a name is not a file of the archive. tarfile's own errors: a damaged archive.
     """
-    wanted = set(names)
+    missing = set(names)
     with tarfile.open(archive) as tar:
         for member in tar:
             name = posixpath.normpath(member.name)
-            if name in wanted and member.isfile():
-                _write(tar.extractfile(member), folder / name)
-                wanted.remove(name)
-            if not wanted:
+            if name in missing and member.isfile():
+                files.write_whole(folder / name, tar.extractfile(member).read())
+                missing.remove(name)
+            if not missing:
                 return
-    raise RuntimeError(f"{archive.name} lacks {', '.join(sorted(wanted))}")
-
-
-def _write(stream, path: Path) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        with partial.open("wb") as file:
-            shutil.copyfileobj(stream, file, 2**20)
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
+    raise RuntimeError(f"{archive.name} lacks {', '.join(sorted(missing))}")

@@ -4,8 +4,6 @@ An image shows one textured shape of random colours, position, size and rotation
 distractors and noise. A class is a shape with a texture; its superclass is the shape. The images are always the same.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 
 import numpy as np
@@ -21,36 +19,33 @@ MEAN, STD = (0.5, 0.5, 0.5), (0.25, 0.25, 0.25)
 Test = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
 
-def image_set(shapes: Mapping[str, Test], textures: Mapping[str, Test], size: int, stream: int) -> ImageSet:
-    """`size` images on the CPU; classes are balanced to within one image.
+def image_sets(shapes: Mapping[str, Test], textures: Mapping[str, Test], *sizes: int) -> tuple[ImageSet, ...]:
+    """One set of images on the CPU for each size; classes are balanced to within one image.
 
     Args:
         shapes: whether a position lies in the shape of this name.
         textures: whether the texture of this name shows its second colour at a position.
-        stream: another number, other images of the same classes.
     """
+    return tuple(_image_set(shapes, textures, size, stream) for stream, size in enumerate(sizes, 1))
+
+
+def _image_set(shapes, textures, size, stream) -> ImageSet:
     num_classes = len(shapes) * len(textures)
     rng = np.random.Generator(np.random.PCG64([num_classes, 2407, 11802, stream]))
     labels = rng.permutation(np.arange(size) % num_classes)
     parts = np.array_split(labels, max(1, size // 500))
     images = np.concatenate([_draw(part, [*shapes.values()], [*textures.values()], rng) for part in parts])
-    return ImageSet(
-        images=torch.from_numpy(images),
-        labels=torch.from_numpy(labels.astype(np.int64)),
-        classes=tuple(f"{texture} {shape}" for shape in shapes for texture in textures),
-        mean=MEAN,
-        std=STD,
-        superclasses=tuple(index // len(textures) for index in range(num_classes)),
-        superclass_names=tuple(shapes),
-    )
+    classes = tuple(f"{texture} {shape}" for shape in shapes for texture in textures)
+    superclasses = tuple(index // len(textures) for index in range(num_classes))
+    images, labels = torch.from_numpy(images), torch.from_numpy(labels.astype(np.int64))
+    return ImageSet(images, labels, classes, MEAN, STD, superclasses, superclass_names=tuple(shapes))
 
 
 def _draw(labels: np.ndarray, shapes: list[Test], textures: list[Test], rng: np.random.Generator) -> np.ndarray:
     """uint8 [B, 3, 32, 32]: one image for each label."""
     batch = len(labels)
-    image = np.repeat(
-        np.repeat(rng.uniform(0.1, 0.9, (batch, 3, 4, 4)).astype(np.float32), SIDE // 4, axis=2), SIDE // 4, axis=3
-    )
+    image = rng.uniform(0.1, 0.9, (batch, 3, 4, 4)).astype(np.float32)
+    image = image.repeat(SIDE // 4, axis=2).repeat(SIDE // 4, axis=3)
     for _ in range(2):
         x, y = _object_coordinates(batch, rng, radius=(2.5, 4.0), margin=3)
         small = _by_kind(shapes, rng.integers(0, len(shapes), batch), x, y)
@@ -59,8 +54,8 @@ def _draw(labels: np.ndarray, shapes: list[Test], textures: list[Test], rng: np.
     colours = rng.uniform(0, 1, (2, batch, 3, 1, 1)).astype(np.float32)
     # a second colour too close to the first would hide the texture: push it away, channel by channel
     colours[1] = np.where(np.abs(colours[1] - colours[0]) < 0.25, (colours[0] + 0.5) % 1.0, colours[1])
-    shape, texture = labels // len(textures), labels % len(textures)
-    inside, marked = _by_kind(shapes, shape, x, y), _by_kind(textures, texture, x, y)
+    inside = _by_kind(shapes, labels // len(textures), x, y)
+    marked = _by_kind(textures, labels % len(textures), x, y)
     painted = np.where(marked[:, None], colours[1], colours[0])
     image = np.where(inside[:, None], painted, image)
     image = image + NOISE * rng.standard_normal(image.shape, dtype=np.float32)

@@ -1,7 +1,5 @@
 """Your own images: ROOT/train/<class>/* and ROOT/test/<class>/*, of any size, decoded once and kept."""
 
-from __future__ import annotations
-
 import os
 from pathlib import Path
 
@@ -32,12 +30,12 @@ def load(root: str | os.PathLike, side: int = 32, cache: bool = True) -> tuple[I
     root = Path(root).expanduser()
     decoding.check_side(side)
     listing = {part: _list(root, part) for part in ("train", "test")}
-    classes = sorted(listing["train"])
-    strangers = sorted(set(listing["test"]) - set(classes))
-    if strangers:
+    classes = tuple(sorted(listing["train"]))
+    unknown = sorted(set(listing["test"]) - set(classes))
+    if unknown:
+        more = f" and {len(unknown) - 5} more" if len(unknown) > 5 else ""
         raise ValueError(
-            f'"{root / "test"}" has classes that train lacks: {", ".join(strangers[:5])}'
-            f"{f' and {len(strangers) - 5} more' if len(strangers) > 5 else ''}. "
+            f'"{root / "test"}" has classes that train lacks: {", ".join(unknown[:5])}{more}. '
             "Give both parts the same class folders"
         )
     empty = [name for name in classes if not listing["train"][name]]
@@ -47,31 +45,20 @@ def load(root: str | os.PathLike, side: int = 32, cache: bool = True) -> tuple[I
         )
 
     def decode():
-        return {
-            part: decoding.decode(
-                [root / part / name / file for name in sorted(names) for file, _, _ in names[name]],
-                side,
-                f"decoding {part}",
-            )
-            for part, names in listing.items()
+        paths = {
+            part: [root / part / name / file for name in sorted(images) for file, _, _ in images[name]]
+            for part, images in listing.items()
         }
+        return {part: decoding.decode(paths[part], side, f"decoding {part}") for part in paths}
 
     key = [str(root.resolve()), side, listing]
     arrays = decoding.cached(f"{root.resolve().name}-{side}px", key, decode) if cache else decode()
     mean, std = _statistics(arrays["train"])
-    superclasses, superclass_names = superclasses_of(classes)
 
     def image_set(part):
         counts = [len(listing[part].get(name, ())) for name in classes]
-        return ImageSet(
-            images=torch.from_numpy(arrays[part]),
-            labels=torch.from_numpy(np.repeat(np.arange(len(classes)), counts)),
-            classes=tuple(classes),
-            mean=mean,
-            std=std,
-            superclasses=superclasses,
-            superclass_names=superclass_names,
-        )
+        labels = torch.from_numpy(np.repeat(np.arange(len(classes)), counts))
+        return ImageSet(torch.from_numpy(arrays[part]), labels, classes, mean, std, *superclasses_of(classes))
 
     return image_set("train"), image_set("test")
 
@@ -83,21 +70,20 @@ def _list(root: Path, part: str) -> dict[str, list[tuple[str, int, int]]]:
         raise FileNotFoundError(
             f'no folder "{folder}": expected {root}/train/<class>/<image> and {root}/test/<class>/<image>'
         )
-    found = {}
-    for entry in os.scandir(folder):
+    images = {}
+    for entry in folder.iterdir():
         if entry.is_dir() and not entry.name.startswith("."):
-            with os.scandir(entry.path) as files:
-                images = [
-                    file
+            with os.scandir(entry) as files:
+                images[entry.name] = sorted(
+                    (file.name, file.stat().st_size, file.stat().st_mtime_ns)
                     for file in files
-                    if os.path.splitext(file.name)[1].lower() in ENDINGS and not file.name.startswith(".")
-                ]
-                found[entry.name] = sorted((file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in images)
-    if not any(found.values()):
+                    if Path(file.name).suffix.lower() in ENDINGS and not file.name.startswith(".")
+                )
+    if not any(images.values()):
         raise FileNotFoundError(
             f'no images below "{folder}": expected {folder}/<class>/<image> ({", ".join(sorted(ENDINGS))})'
         )
-    return found
+    return images
 
 
 def _statistics(images: np.ndarray):

@@ -23,6 +23,7 @@ class ImageSet:
         superclass_names: a name for each superclass, or None.
         mean, std: per channel, of pixel values in [0, 1], used by `normalize`.
         channels_last: how batches lie in memory; the numbers are the same.
+        name: what logs and tables call the data; it is no part of the digest.
     """
 
     images: Tensor
@@ -33,7 +34,8 @@ class ImageSet:
     superclasses: tuple[int, ...] | None = None
     superclass_names: tuple[str, ...] | None = None
     channels_last: bool = True
-    _memo: dict = field(default_factory=dict, repr=False, compare=False)
+    name: str = field(default="", kw_only=True)
+    _memo: dict = field(default_factory=dict, init=False, repr=False)  # never shared with a set made from this one
 
     def __post_init__(self):
         if self.images.dtype != torch.uint8 or self.images.ndim != 4 or self.images.shape[1] != 3:
@@ -41,7 +43,7 @@ class ImageSet:
         if self.labels.dtype != torch.int64 or self.labels.shape != self.images.shape[:1]:
             raise ValueError(
                 f"labels are {self.labels.dtype} {tuple(self.labels.shape)}: expected int64 [{len(self.images)}], "
-                f"one an image"
+                "one per image"
             )
         if len(self.labels) and not 0 <= int(self.labels.min()) <= int(self.labels.max()) < len(self.classes):
             raise ValueError(
@@ -75,10 +77,12 @@ class ImageSet:
         indices = torch.as_tensor(indices, device=self.device)
         if indices.dtype != torch.bool:
             indices = indices.long()  # an empty list arrives as floats
-        return replace(self, images=self.images[indices], labels=self.labels[indices], _memo={})
+        return replace(self, images=self.images[indices], labels=self.labels[indices])
 
     def hold_out(self, count: int, seed: int = 0) -> tuple[ImageSet, ImageSet]:
         """(the rest, `count` images held out), every class in both by its share: settings are chosen on the second.
+
+        The name of both says so.
 
         Raises:
             ValueError: fewer images than classes would be held out, or remain, or a class has a single image.
@@ -97,7 +101,8 @@ class ImageSet:
                 "parts: add a second one, or leave the class out"
             )
         parts = train_test_split(range(len(self)), test_size=count, stratify=self.labels.cpu(), random_state=seed)
-        return tuple(self.subset(sorted(part)) for part in parts)
+        name = ", ".join(filter(None, [self.name, f"{count:,} training images held out to test on"]))
+        return tuple(replace(self.subset(sorted(part)), name=name) for part in parts)
 
     def digest(self) -> str:
         """SHA-256 of images, labels and normalisation; equal digests mean equal data."""

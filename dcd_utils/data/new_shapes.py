@@ -3,21 +3,15 @@
 Drawn as `shapes` is (see `drawing`), with fewer training images, so that it matters what a network already knows.
 """
 
-from __future__ import annotations
-
 import numpy as np
 
 from dcd_utils.data import drawing
 from dcd_utils.data.image_set import ImageSet
 
-TRAIN_SIZE, TEST_SIZE = 2000, 2000
 
-
-def load(train_size: int = TRAIN_SIZE, test_size: int = TEST_SIZE) -> tuple[ImageSet, ImageSet]:
+def load(train_size: int = 2000, test_size: int = 2000) -> tuple[ImageSet, ImageSet]:
     """(train, test) on the CPU; classes are balanced to within one image."""
-    return tuple(
-        drawing.image_set(SHAPES, TEXTURES, size, stream) for stream, size in enumerate((train_size, test_size), 1)
-    )
+    return drawing.image_sets(SHAPES, TEXTURES, train_size, test_size)
 
 
 def _star(x, y):

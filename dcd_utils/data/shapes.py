@@ -3,14 +3,10 @@
 `drawing` says what an image shows.
 """
 
-from __future__ import annotations
-
 import numpy as np
 
 from dcd_utils.data import drawing
 from dcd_utils.data.image_set import ImageSet
-
-TRAIN_SIZE, TEST_SIZE = 4000, 2000
 
 SHAPES = {
     "disc": lambda x, y: np.hypot(x, y) < 0.9,
@@ -27,11 +23,9 @@ TEXTURES = {
 }
 
 
-def load(train_size: int = TRAIN_SIZE, test_size: int = TEST_SIZE) -> tuple[ImageSet, ImageSet]:
+def load(train_size: int = 4000, test_size: int = 2000) -> tuple[ImageSet, ImageSet]:
     """(train, test) on the CPU; classes are balanced to within one image."""
-    return tuple(
-        drawing.image_set(SHAPES, TEXTURES, size, stream) for stream, size in enumerate((train_size, test_size), 1)
-    )
+    return drawing.image_sets(SHAPES, TEXTURES, train_size, test_size)
 
 
 def _stripe(position):

@@ -1,7 +1,5 @@
 """STL-10 (Coates, Ng and Lee, 2011): 5,000 labelled training and 8,000 test images of 96x96 in 10 classes."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import numpy as np
@@ -55,10 +53,5 @@ def _image_set(folder: Path, images: str, labels: str, classes: tuple[str, ...],
     small = np.empty((len(stored), 3, side, side), np.uint8)
     for index, image in enumerate(stored):
         small[index] = decoding.pixels(Image.fromarray(image.T), side)
-    return ImageSet(
-        images=torch.from_numpy(small),
-        labels=torch.from_numpy(np.fromfile(folder / labels, np.uint8).astype(np.int64) - 1),  # stored from 1
-        classes=classes,
-        mean=MEAN,
-        std=STD,
-    )
+    numbers = torch.from_numpy(np.fromfile(folder / labels, np.uint8).astype(np.int64) - 1)  # stored from 1
+    return ImageSet(torch.from_numpy(small), numbers, classes, MEAN, STD)

@@ -3,8 +3,6 @@
 The archive is never unpacked: images, labels and names are read out of it, so nothing of it can land in a wrong place.
 """
 
-from __future__ import annotations
-
 import io
 import re
 import threading
@@ -13,7 +11,6 @@ from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 
-import numpy as np
 import torch
 
 from dcd_utils.data import decoding, downloads
@@ -59,21 +56,15 @@ def load(
 
             def decode():
                 return {
-                    part: decoding.decode(list(files), side, f"decoding {part}", open_file)
-                    for part, files in listing.items()
+                    part: decoding.decode([*labels], side, f"decoding {part}", open_file)
+                    for part, labels in listing.items()
                 }
 
             key = [MD5, side, listing]
             arrays = decoding.cached(f"tiny-imagenet-200-{side}px", key, decode) if cache else decode()
     return tuple(
-        ImageSet(
-            images=torch.from_numpy(arrays[part]),
-            labels=torch.from_numpy(np.array(list(files.values()), np.int64)),
-            classes=classes,
-            mean=MEAN,
-            std=STD,
-        )
-        for part, files in listing.items()
+        ImageSet(torch.from_numpy(arrays[part]), torch.tensor([*labels.values()]), classes, MEAN, STD)
+        for part, labels in listing.items()
     )
 
 
@@ -86,22 +77,22 @@ def _text(archive: zipfile.ZipFile, name: str) -> str:
 
 def _class_names(wnids: Iterable[str], words: str) -> tuple[str, ...]:
     """The first of the words behind each WordNet number ("goldfish, Carassius auratus"), made unique."""
-    known = dict(line.split("\t", 1) for line in words.splitlines() if "\t" in line)
-    names = [known.get(wnid, wnid).split(",")[0].strip() for wnid in wnids]
+    words_of = dict(line.split("\t", 1) for line in words.splitlines() if "\t" in line)
+    names = [words_of.get(wnid, wnid).split(",")[0].strip() for wnid in wnids]
     times = Counter(names)
     return tuple(name if times[name] == 1 else f"{name} ({wnid})" for name, wnid in zip(names, wnids, strict=True))
 
 
 def _train(archive: zipfile.ZipFile, wnids: dict[str, int]) -> dict[str, int]:
     """File -> class, sorted by class and name."""
-    found = re.findall(rf"^({_TOP}train/(\w+)/images/[^/\n]+\.JPEG)$", "\n".join(archive.namelist()), re.MULTILINE)
-    without = sorted({*wnids} ^ {wnid for _, wnid in found})
-    if without:
+    images = re.findall(rf"^({_TOP}train/(\w+)/images/[^/\n]+\.JPEG)$", "\n".join(archive.namelist()), re.MULTILINE)
+    disputed = sorted({*wnids} ^ {wnid for _, wnid in images})
+    if disputed:
         raise ValueError(
-            f"wnids.txt and train/ of {FILENAME} disagree about {', '.join(without[:5])}: each line of the one "
+            f"wnids.txt and train/ of {FILENAME} disagree about {', '.join(disputed[:5])}: each line of the one "
             "needs images in the other. Fetch the archive again"
         )
-    return {name: wnids[wnid] for name, wnid in sorted(found)}
+    return {name: wnids[wnid] for name, wnid in sorted(images)}
 
 
 def _validation(archive: zipfile.ZipFile, wnids: dict[str, int]) -> dict[str, int]:
@@ -110,17 +101,16 @@ def _validation(archive: zipfile.ZipFile, wnids: dict[str, int]) -> dict[str, in
     top = f"{_TOP}val/images/"
     labels = {top + line[0]: line[1] if len(line) > 1 else "" for line in lines}
     images = {name for name in archive.namelist() if name.startswith(top) and name.endswith(".JPEG")}
-    lonely = sorted(images ^ labels.keys())
-    if lonely:
-        missing = "annotation in val_annotations.txt" if lonely[0] in images else "image"
+    unmatched = sorted(images ^ labels.keys())
+    if unmatched:
+        missing = "annotation in val_annotations.txt" if unmatched[0] in images else "image"
         raise ValueError(
-            f"{len(lonely)} of {len(images | labels.keys())} validation images are not whole: {lonely[0]} has no "
+            f"{len(unmatched)} of {len(images | labels.keys())} validation images are not whole: {unmatched[0]} has no "
             f"{missing}. Fetch {FILENAME} again"
         )
-    strange = [(name, wnid) for name, wnid in labels.items() if wnid not in wnids]
-    if strange:
-        raise ValueError(
-            f'val_annotations.txt gives {strange[0][0]} the class "{strange[0][1]}", which wnids.txt lacks: '
-            f"fetch {FILENAME} again"
-        )
+    for name, wnid in labels.items():
+        if wnid not in wnids:
+            raise ValueError(
+                f'val_annotations.txt gives {name} the class "{wnid}", which wnids.txt lacks: fetch {FILENAME} again'
+            )
     return {name: wnids[wnid] for name, wnid in labels.items()}

@@ -4,8 +4,6 @@ view = (top * 9 + left) * 2 + flip: the image is zero-padded by 4, cropped at (t
 mirrored if flip is 1. View 80 is the image itself. A batch is fully described by (indices, views).
 """
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor
 
@@ -46,7 +44,7 @@ def augment(images: Tensor, views: Tensor) -> Tensor:
     """
     if views.shape != images.shape[:1]:
         raise ValueError(
-            f"{len(images)} images and views of shape {tuple(views.shape)} were given: pass one view an image"
+            f"{len(images)} images and views of shape {tuple(views.shape)} were given: pass one view per image"
         )
     batch, channels, height, width = images.shape
     padded = torch.nn.functional.pad(images, (PAD, PAD, PAD, PAD))

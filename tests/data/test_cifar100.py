@@ -50,6 +50,7 @@ def archive(monkeypatch):
 def test_downloads_checks_and_loads(tmp_path, archive, serve):
     content, pixels = archive
     train, test = data.load("cifar100", root=tmp_path, url=serve(content), device="cpu")
+    assert train.name == test.name == "CIFAR-100"
     assert len(train) == 200 and len(test) == 100 and train.classes == tuple(NAMES)
     assert torch.equal(train.images, torch.from_numpy(pixels["train"].reshape(-1, 3, 32, 32)))
     assert train.images.is_contiguous() and train.labels[101] == 1

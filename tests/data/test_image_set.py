@@ -44,6 +44,25 @@ def test_batches_bring_no_numbers_to_the_device(shapes):
     assert not torch.equal(other.batch(torch.arange(4)), train.batch(torch.arange(4)))
 
 
+def test_a_set_made_from_another_has_a_digest_of_its_own(shapes):
+    train = shapes[0].subset(range(8))
+    digests = [train.digest()]
+    for changes in ({"labels": train.labels.flip(0)}, {"images": train.images.flip(0)}, {"mean": (0.1, 0.2, 0.3)}):
+        digests.append(replace(train, **changes).digest())
+    assert len(set(digests)) == 4
+
+
+def test_the_name_is_kept_and_is_no_part_of_the_digest(shapes):
+    train, test = shapes
+    assert train.name == test.name == "shapes"
+    named = replace(train, name="mine")
+    assert named.digest() == train.digest()
+    assert named.subset([1]).name == named.to("cpu").name == replace(named, mean=(0.1, 0.2, 0.3)).name == "mine"
+    assert {part.name for part in named.hold_out(60)} == {"mine, 60 training images held out to test on"}
+    nameless = ImageSet(train.images, train.labels, train.classes, train.mean, train.std)
+    assert nameless.name == "" and nameless.hold_out(60)[0].name == "60 training images held out to test on"
+
+
 def test_subset_and_digest(shapes):
     train, _ = shapes
     part = train.subset([4, 2])

@@ -63,6 +63,7 @@ def archive(monkeypatch):
 def test_downloads_checks_and_loads(tmp_path, archive, serve):
     content, _, pixels = archive
     train, test = data.load("stl10", root=tmp_path, url=serve(content), device="cpu")
+    assert train.name == test.name == "STL-10"
     assert len(train) == 20 and len(test) == 10 and train.classes == test.classes == tuple(NAMES)
     assert train.images.shape == (20, 3, 32, 32) and train.labels.tolist() == [*range(10)] * 2
     assert (train.mean, train.std) == ((0.4467, 0.4398, 0.4066), (0.2603, 0.2566, 0.2712))
@@ -97,11 +98,7 @@ def test_what_is_not_whole_is_replaced(tmp_path, archive, serve, damaged):
     first, _ = data.load("stl10", root=tmp_path, url=serve(content), device="cpu")
     path = (
         tmp_path
-        / {
-            "archive": FILENAME,
-            "images": "stl10_binary/train_X.bin",
-            "names": "stl10_binary/class_names.txt",
-        }[damaged]
+        / {"archive": FILENAME, "images": "stl10_binary/train_X.bin", "names": "stl10_binary/class_names.txt"}[damaged]
     )
     if damaged == "names":
         path.unlink()

@@ -71,6 +71,7 @@ def pack(monkeypatch):
 def test_downloads_checks_and_loads(tmp_path, pack, serve):
     files = tree()
     train, val = data.load("tiny_imagenet", root=tmp_path, url=serve(pack(files)), device="cpu")
+    assert train.name == val.name == "Tiny ImageNet"
     assert train.classes == val.classes == CLASSES
     assert train.images.shape == (12, 3, 32, 32) and train.labels.tolist() == [0] * 3 + [1] * 3 + [2] * 3 + [3] * 3
     assert val.labels.tolist() == [2, 0, 1, 3, 2, 0, 1, 3]

@@ -31,7 +31,7 @@ def test_there_are_162_different_views():
 
 
 def test_bad_views_are_refused():
-    with pytest.raises(ValueError, match="one view an image"):
+    with pytest.raises(ValueError, match="one view per image"):
         views.augment(torch.zeros(2, 3, 16, 16), torch.zeros(3, dtype=torch.int64))
     with pytest.raises(ValueError, match="top=9"):
         views.view_number(9, 0, 0)

@@ -1,25 +1,59 @@
-"""Floor 0: where the course keeps what it downloads and trains. Needs nothing but Python."""
+"""Where the course keeps what it downloads and trains, and files that are whole or absent. Needs nothing but Python."""
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
 import os
+import time
 from pathlib import Path
+
+_PARTIAL = ".partial"
+_STALE = 3600  # seconds after which an unfinished file is nobody's
 
 
 def data_dir() -> Path:
-    """Where downloads and runs live: the environment variable DCD_DATA, else the checkout's `data/`, else `./data`."""
+    """Return the folder of downloads and runs: the environment variable DCD_DATA, else the checkout's `data/`, else
+    `./data`.
+
+    A relative DCD_DATA is made absolute when it is first read, for child processes too: it names one folder for good.
+    """
     if os.environ.get("DCD_DATA"):
-        return Path(os.environ["DCD_DATA"]).expanduser()
+        os.environ["DCD_DATA"] = str(Path(os.environ["DCD_DATA"]).expanduser().absolute())
+        return Path(os.environ["DCD_DATA"])
     checkout = Path(__file__).resolve().parent.parent
     return (checkout if (checkout / "pyproject.toml").exists() else Path.cwd()) / "data"
 
 
 def write_whole(path: Path, content: bytes | str) -> None:
-    """Write a file so that it is whole or absent, whenever the process dies; its folder is made."""
+    """Write a file so that it is whole or absent, whenever the process dies or the power fails; its folder is made."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    remove_partials(path.parent, _STALE)
+    partial = path.with_name(f".{path.name}.{os.getpid()}{_PARTIAL}")
     try:
-        partial.write_bytes(content.encode() if isinstance(content, str) else content)
+        with partial.open("wb") as file:
+            file.write(content.encode() if isinstance(content, str) else content)
+            file.flush()
+            os.fsync(file.fileno())
         os.replace(partial, path)
     finally:
         partial.unlink(missing_ok=True)
+    with contextlib.suppress(OSError):  # not every system lets a folder be opened and synced
+        folder = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+
+
+def remove_partials(folder: Path, older_than: float = 0.0) -> None:
+    """Remove what killed processes left half written in a folder, if it is that many seconds old."""
+    for partial in folder.glob(f".*{_PARTIAL}"):
+        with contextlib.suppress(OSError):
+            if time.time() - partial.stat().st_mtime >= older_than:
+                partial.unlink()
+
+
+def sha256(content: bytes | Path) -> str:
+    """Return the SHA-256 of bytes, or of a file, in hexadecimal."""
+    return hashlib.sha256(content.read_bytes() if isinstance(content, Path) else content).hexdigest()

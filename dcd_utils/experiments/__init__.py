@@ -1,9 +1,20 @@
-"""Experiments: what is to be run, running it, and what came of it."""
+"""Experiments: what is to be run, running it, and what came of it, beside what was published."""
 
-from dcd_utils.training.course import course_runs
-from dcd_utils.training.grid import reproduce
-from dcd_utils.training.profiles import Profile, profile
-from dcd_utils.training.published import published
-from dcd_utils.training.report import comparison, read_results
+from dcd_utils.experiments.methods import method_order
+from dcd_utils.experiments.plan import course_runs, reproduce
+from dcd_utils.experiments.profiles import Profile, profile
+from dcd_utils.experiments.published import published
+from dcd_utils.experiments.report import comparison, report
+from dcd_utils.experiments.tables import read_results
 
-__all__ = ["Profile", "comparison", "course_runs", "profile", "published", "read_results", "reproduce"]
+__all__ = [
+    "Profile",
+    "comparison",
+    "course_runs",
+    "method_order",
+    "profile",
+    "published",
+    "read_results",
+    "report",
+    "reproduce",
+]

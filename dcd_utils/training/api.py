@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import os
-from dataclasses import asdict, replace
+from dataclasses import replace
 
 import torch
 from torch import nn
@@ -12,10 +12,12 @@ from tqdm.auto import tqdm
 
 from dcd_utils import losses, models, runtime
 from dcd_utils.data import ImageSet
-from dcd_utils.training.cache import CachedTeacher, parse
-from dcd_utils.training.loop import FrozenTeacher, Preactivated, fit, no_teacher, resolve_precision
+from dcd_utils.training.config import config, network_facts
+from dcd_utils.training.loop import Job, NonFiniteLoss, check_outputs, fit
+from dcd_utils.training.precision import resolve_precision
 from dcd_utils.training.recipe import QUICK, Recipe
-from dcd_utils.training.runs import FORMAT, Run, RunBusy, RunFolder
+from dcd_utils.training.runs import Run, RunBusy, RunFolder
+from dcd_utils.training.teacher import FrozenTeacher, NoTeacher, StoredTeacher, lent, parse_cache
 
 
 def train(
@@ -26,6 +28,7 @@ def train(
     seed: int = 0,
     run_dir: str | os.PathLike | None = None,
     plain: bool = False,
+    compile: bool = False,
     wait: bool = True,
 ) -> Run:
     """Train `model` on labels alone, or load the run that did exactly this.
@@ -40,17 +43,21 @@ def train(
             where it stopped.
         plain: no trick that saves time: 32-bit numbers, channels first in memory, one weight after the other in the
             optimiser, and (in `distill`) a teacher that answers live. For comparison; it is another run.
+        compile: send forward passes through torch.compile (mode "reduce-overhead": on a GPU their launches are
+            recorded). It rounds otherwise, so it is another run. Never measured on a GPU yet.
         wait: whether to wait for another process that is training this very run, and then to load it.
 
     Raises:
-        ValueError: the outputs do not match the classes, train and test disagree, or the folder holds another run.
+        ValueError: the outputs do not match the classes, train and test disagree, nothing in the network can be
+            trained, the folder holds another run, or a file of the run is damaged.
         RunBusy: another process is training this run, and wait is False.
+        RunFailed: this run stopped being finite before.
         RuntimeError: the device ran out of memory; earlier checkpoints stay as they were.
-        NonFiniteLoss: a loss term stopped being finite; earlier checkpoints stay as they were.
+        NonFiniteLoss: a loss term stopped being finite; the run is noted as failed.
     """
-    details = {"method": "alone"}
-    objective = losses.Objective()
-    return _run("train", model, None, objective, train, test, recipe, seed, run_dir, details, plain, wait=wait)
+    recipe = _decided(model, train, test, recipe, plain)
+    job = Job(model, losses.Objective(), NoTeacher(), train, test, recipe, seed, plain, compile)
+    return _run(job, config(model, train, test, recipe, seed, plain=plain, compile=compile), None, run_dir, "off", wait)
 
 
 def distill(
@@ -66,49 +73,87 @@ def distill(
     options: dict | None = None,
     cache: str = "auto",
     plain: bool = False,
+    compile: bool = False,
     wait: bool = True,
 ) -> Run:
     """Train `student` on labels and a frozen `teacher`, or load the run that did exactly this.
 
     Args:
+        teacher: left as it is: weights, modes, and what of it can be trained.
         method: one of `losses.names()`, or one of them followed by "+kd".
         weights: replaces weights of the objective, for instance {"dcd": 2.0}.
         options: settings of the method's loss, for instance {"alpha": 0.0}.
         cache: where the teacher's answers are kept for all runs that ask for the same: "auto", "off", "device",
-            "memory" or "file" (see `training.CachedTeacher`). The training is the same with and without, unless
+            "memory" or "file" (see `training.StoredTeacher`). The training is the same with and without, unless
             ":fp16" stands behind it. A method that reads maps always has a live teacher.
         Others as in `train`.
 
     Raises:
-        ValueError: as in `train`; an unknown method; teacher and student know different classes; a table of answers
-            that does not fit where it was asked for.
-        NonFiniteLoss: a loss term stopped being finite; earlier checkpoints stay as they were.
+        ValueError: as in `train`; an unknown method; teacher and student know different classes or share weights; a
+            table of answers that does not fit where it was asked for.
+        Others as in `train`.
+    """
+    parts = (student, teacher, train, test, method, recipe, seed)
+    job, facts = prepare(*parts, weights=weights, options=options, cache=cache, plain=plain, compile=compile)
+    with lent(teacher):
+        return _run(job, facts, teacher, run_dir, "off" if plain or job.objective.reads_maps else cache, wait)
+
+
+def prepare(
+    student: nn.Module,
+    teacher: nn.Module,
+    train: ImageSet,
+    test: ImageSet,
+    method: str,
+    recipe: Recipe,
+    seed: int,
+    *,
+    weights: dict[str, float] | None = None,
+    options: dict | None = None,
+    cache: str = "auto",
+    plain: bool = False,
+    compile: bool = False,
+    teacher_facts: dict | None = None,
+) -> tuple[Job, dict]:
+    """Return what `distill` would train, without its teacher, and the config of that run; nothing is trained.
+
+    Args:
+        teacher_facts: `network_facts` of the teacher that is meant, where `teacher` is only of its shape.
+        Others as in `distill`, whose errors are raised here.
     """
     losses.parse(method)
-    _, storage = parse(cache)
+    _, storage = parse_cache(cache)
     student, teacher = student.to(train.device), teacher.to(train.device)
-    outputs = [_probe(student, train, "student"), _probe(teacher, train, "teacher")]
-    known = getattr(teacher, "classes", None)
-    if known is not None and tuple(known) != tuple(train.classes):
+    teacher_classes = getattr(teacher, "classes", None)
+    if teacher_classes is not None and tuple(teacher_classes) != tuple(train.classes):
         raise ValueError(
-            f"the teacher was trained on other classes ({_some(known)}) than the student's data has "
-            f"({_some(train.classes)}): "
-            "train the teacher on the same data set"
+            f"the teacher was trained on other classes ({_some(teacher_classes)}) than the student's data has "
+            f"({_some(train.classes)}): train the teacher on the same data set"
         )
-    options, weights = options or {}, weights or {}
+    if {id(parameter) for parameter in student.parameters()} & {id(parameter) for parameter in teacher.parameters()}:
+        raise ValueError("student and teacher share weights: pass two networks, for instance copy.deepcopy of one")
+    recipe = _decided(student, train, test, recipe, plain)
+    examples = [_example(student, train, "student"), _example(teacher, train, "teacher")]
     with torch.random.fork_rng(devices=[]):
         # what a loss learns starts from the run's seed, not from whatever ran before
         torch.manual_seed(runtime.generator("losses", method, seed).initial_seed())
-        objective = losses.objective(method, *outputs, weights=weights, train_labels=train.labels.cpu(), **options)
-    details = {
-        "method": method.lower(),
-        "weights": objective.weights,
-        "options": options,
-        "teacher": runtime.digest(teacher.state_dict()),
-    }
-    if storage and not plain and not objective.reads_maps:
-        details["stored_answers"] = storage
-    return _run("distill", student, teacher, objective, train, test, recipe, seed, run_dir, details, plain, cache, wait)
+        labels = train.labels.cpu()
+        objective = losses.objective(method, *examples, weights=weights, train_labels=labels, **(options or {}))
+    facts = config(
+        student,
+        train,
+        test,
+        recipe,
+        seed,
+        method=method,
+        objective=objective,
+        options=options,
+        teacher=teacher_facts or network_facts(teacher, train.num_classes),
+        stored_answers=None if plain or objective.reads_maps else storage,
+        plain=plain,
+        compile=compile,
+    )
+    return Job(student, objective, NoTeacher(), train, test, recipe, seed, plain, compile), facts
 
 
 @torch.no_grad()
@@ -120,201 +165,212 @@ def check_method(
     batch_size: int,
     weights: dict[str, float] | None = None,
     options: dict | None = None,
+    cache: str = "auto",
 ) -> None:
     """Try a method on one batch, before hours of training: with networks that are trained or not.
 
     Raises:
-        ValueError: the method cannot work with this pair, this batch size, or these options.
+        ValueError: the method cannot work with this pair, this batch size, or these options, or `cache` is no place.
     """
-    pair = student.to(train.device), teacher.to(train.device)
-    outputs = [_probe(network, train, role) for network, role in zip(pair, ("student", "teacher"), strict=True)]
-    repeated = torch.arange(min(batch_size, len(train)), device=train.device) % len(outputs[0].logits)
-    outputs = [
-        models.Features([each[repeated] for each in found.maps], found.pooled[repeated], found.logits[repeated])
-        for found in outputs
+    losses.parse(method)
+    parse_cache(cache)
+    pair, options = (student.to(train.device), teacher.to(train.device)), options or {}
+    examples = [_example(network, train, role) for network, role in zip(pair, ("student", "teacher"), strict=True)]
+    repeated = torch.arange(min(batch_size, len(train)), device=train.device) % len(examples[0].logits)
+    examples = [
+        models.Features([stage_map[repeated] for stage_map in maps], pooled[repeated], logits[repeated])
+        for maps, pooled, logits in examples
     ]
+    labels = train.labels.cpu()
     with torch.random.fork_rng(devices=[]):
-        labels = train.labels.cpu()
         try:
-            objective = losses.objective(method, *outputs, weights=weights, train_labels=labels, **(options or {}))
+            objective = losses.objective(method, *examples, weights=weights, train_labels=labels, **options)
         except TypeError as error:
-            loss = losses.objective(method, *outputs, train_labels=labels).losses[losses.parse(method)[0]]
-            known = inspect.signature(type(loss)).parameters.values()
-            known = [each.name for each in known if each.default is not each.empty]
+            loss = losses.objective(method, *examples, train_labels=labels).losses[losses.parse(method)[0]]
+            parameters = inspect.signature(type(loss)).parameters.values()
+            settings = [parameter.name for parameter in parameters if parameter.default is not parameter.empty]
             raise ValueError(
-                f"{method} was given {', '.join(f'{name}={value}' for name, value in (options or {}).items())}: its "
-                f"loss takes {', '.join(known) or 'no settings'} ({str(error).splitlines()[0]})"
+                f"{method} was given {', '.join(f'{name}={value}' for name, value in options.items())}: its loss takes "
+                f"{', '.join(settings) or 'no settings'} ({str(error).splitlines()[0]})"
             ) from error
         indices = torch.arange(len(repeated), device=train.device)
-        objective.to(train.device)(*outputs, train.labels[indices], indices)
-        found = objective.stage()
-        if found is not None and found[1].preactivation:
+        objective.to(train.device)(*examples, train.labels[indices], indices)
+        stage = objective.stage()
+        if stage is not None and stage[1].preactivation:
             for network in pair:
                 network.features(train.batch(indices[:2]), preactivation=True)
 
 
-def _run(
-    kind, model, teacher, objective, train, test, recipe, seed, run_dir, details, plain=False, cache="off", wait=True
-) -> Run:
-    device = train.device
-    if test.device != device or test.classes != train.classes:
-        raise ValueError(
-            f"train is on {device} with classes {_some(train.classes)}, test is on {test.device} with "
-            f"{_some(test.classes)}: "
-            "both must come from one data.load"
-        )
-    if len(train) < 2:
-        raise ValueError(f"{len(train)} training images were given: pass at least 2")
-    model, objective = model.to(device), objective.to(device)
-    _probe(model, train, "network")
-    recipe = recipe.but(precision="fp32" if plain else resolve_precision(recipe.precision, device, model))
-    name = getattr(model, "name", type(model).__name__)
-    config = {
-        "format": FORMAT,
-        "kind": kind,
-        "network": name,
-        "initial_weights": runtime.digest(model.state_dict()),
-        "train": train.digest(),
-        "test": test.digest(),
-        "recipe": asdict(recipe),
-        "seed": seed,
-        **details,
-        **({"plain": True} if plain else {}),
-    }
-    label = f"{name}-{details['method']}-seed{seed}"
-    folder = RunFolder(run_dir, config, label)
-    run = Run(model, objective, [], folder.config, folder.path)
-    model.classes = train.classes
+def _run(job: Job, facts: dict, teacher: nn.Module | None, run_dir, cache: str, wait: bool) -> Run:
+    """Load the run that has this config, or train it."""
+    data = {"name": job.train.name, "train": len(job.train), "test": len(job.test)}
+    folder = RunFolder(run_dir, facts, data)
+    label = f"{facts['network']['name']}-{facts['method']}-seed{job.seed}"
+    job.model.classes = job.train.classes
 
     def on_wait():
         if not wait:
             raise RunBusy(f"{label}: another process trains this run")
         print(f"{label}: another process trains this run, waiting for it", flush=True)
 
+    def finished() -> Run | None:
+        record = folder.record()
+        if record is None or record["state"] != "finished":
+            return None
+        run = folder.load(record, job.model.to(job.train.device).eval(), job.objective.to(job.train.device).eval())
+        print(f"{label}: {run.accuracy:.2f} % (loaded, trained before with exactly this config)")
+        return run
+
+    if run := finished():  # without a lock: the folder may be shared, or on a disk that cannot be written
+        return run
     with folder.claimed(on_wait):
-        finished = folder.finished()
-        state = folder.checkpoint()
-        if finished is not None:
-            models.load_weights(model, folder.path)
-            if state is not None:
-                objective.load_state_dict(state["objective"])
-            run.rows = finished
-            _settle(run)
-            print(f"{label}: {run.accuracy:.2f} % (loaded, trained before with exactly this config)")
+        if run := finished():
             return run
+        state = folder.begin()
         try:
-            how = _learn(run, folder, state, label, teacher, train, test, recipe, seed, details, plain, cache)
+            history, remark = _learn(job, folder, teacher, cache, state, label)
         except torch.OutOfMemoryError as error:
             raise RuntimeError(
-                f"{label}: {device} ran out of memory with {recipe.batch_size} images of "
-                f"{tuple(train.images.shape[1:])} a step: choose a smaller batch_size, a smaller network, "
+                f"{label}: {job.train.device} ran out of memory with {job.recipe.batch_size} images of "
+                f"{tuple(job.train.images.shape[1:])} a step: choose a smaller batch_size, a smaller network, "
                 f'precision="bf16" or another place for the answers of a teacher (cache="file"), or free the device '
                 f"(its own words: {str(error).splitlines()[0]}). Epochs that were finished are kept, and the same call "
                 "goes on after them"
             ) from error
-        folder.finish(model, run.rows)
-    _settle(run)
-    print(f"{label}: {run.accuracy:.2f} % after {recipe.epochs} epochs, {run.seconds:.0f} s{how}")
+        except NonFiniteLoss as error:
+            folder.fail(str(error))
+            raise
+        record = folder.finish(job.model, job.objective, history)
+    run = Run(job.model.eval(), record, folder.path, job.objective.eval())
+    print(f"{label}: {run.accuracy:.2f} % after {job.recipe.epochs} epochs, {run.seconds:.0f} s{remark}")
     return run
 
 
-def _learn(run, folder, state, label, teacher, train, test, recipe, seed, details, plain, cache) -> str:
-    """Train a run's model to its last epoch; returns a remark for the line that reports the run."""
-    model, objective = run.model, run.objective
-    if train.device.type == "cpu" and not plain:
+def _learn(job: Job, folder: RunFolder, teacher: nn.Module | None, cache: str, state: dict | None, label: str):
+    """Train a job to its last epoch; return the history, and a remark for the line that reports the run."""
+    if job.train.device.type == "cpu" and not job.plain:
         runtime.reuse_freed_memory()
-    if train.device.type in ("cuda", "cpu"):
+    if job.train.device.type in ("cuda", "cpu"):
         # convolutions run faster on this layout
-        layout = torch.contiguous_format if plain else torch.channels_last
-        train, test = (replace(images, channels_last=not plain) for images in (train, test))
-        for network in (model, teacher) if teacher is not None else (model,):
+        layout = torch.contiguous_format if job.plain else torch.channels_last
+        train, test = (replace(images, channels_last=not job.plain) for images in (job.train, job.test))
+        job = replace(job, train=train, test=test)
+        for network in (job.model, teacher) if teacher is not None else (job.model,):
             network.to(memory_format=layout)
-    guide, how = _guide(teacher, objective, train, recipe, "off" if plain else cache, details)
-    folder.begin()
-    state = _first_stage(label, model, teacher, objective, train, recipe, seed, state, folder)
+    job.model.to(job.train.device), job.objective.to(job.train.device)
+    guide, remark = _guide(job, teacher, cache, folder.config)
+    state = _first_stage(job, folder, teacher, state, label)
     done = len(state["history"]) if state else 0
-    with tqdm(total=recipe.epochs, initial=done, desc=label, unit="epoch", leave=False) as bar:
+    with tqdm(total=job.recipe.epochs, initial=done, desc=label, unit="epoch", leave=False) as bar:
 
         def on_epoch(state):
             folder.save_checkpoint(state)
             bar.set_postfix_str(f"{state['history'][-1]['test_accuracy']:.1f} %")
             bar.update()
 
-        run.rows = fit(model, guide, objective, train, test, recipe, seed, state, on_epoch, plain)
-    if isinstance(guide, CachedTeacher) and guide.storage_error:
-        how += f", stored answers off by at most {guide.storage_error:.1g}"
-    return how
+        history = fit(replace(job, teacher=guide), state, on_epoch)
+    if getattr(guide, "storage_error", 0):
+        remark += f", stored answers off by at most {guide.storage_error:.1g}"
+    return history, remark
 
 
-def _guide(teacher, objective, train, recipe, cache, details):
-    """(what the loop asks, a remark for the line that reports the run)."""
+def _guide(job: Job, teacher: nn.Module | None, cache: str, facts: dict):
+    """Return the teacher that the loop asks, and a remark for the line that reports the run."""
     if teacher is None:
-        return no_teacher, ""
-    live = FrozenTeacher(teacher, recipe.batch_size)
-    if objective.reads_maps or cache == "off":
-        return live, ", live teacher (its maps are read)" if objective.reads_maps else ", live teacher"
+        return NoTeacher(), ""
+    live = FrozenTeacher(teacher, job.recipe.batch_size, job.compile)
+    if cache == "off":
+        return live, ", live teacher (its maps are read)" if job.objective.reads_maps else ", live teacher"
     try:
-        guide = CachedTeacher(teacher, train, recipe.precision, recipe.batch_size, cache, details["teacher"])
+        stored = StoredTeacher(
+            teacher, job.train, job.recipe.precision, job.recipe.batch_size, cache, facts["teacher"]
+        )
     except OSError as error:  # a full disk
         return live, f", live teacher (its answers cannot be stored: {error})"
     except ValueError as error:  # no room, or a damaged file
-        if parse(cache)[0] != "auto":
+        if parse_cache(cache)[0] != "auto":
             raise
         # nobody asked for a table, so nobody is stopped for the want of one
         return live, f", live teacher ({error})"
-    return guide, f", cached teacher ({guide})"
+    return stored, f", cached teacher ({stored})"
 
 
-def _first_stage(label, model, teacher, objective, train, recipe, seed, state, folder) -> dict | None:
-    """Train what a method asks for before the student itself learns; returns the state that training goes on from.
+def _first_stage(job: Job, folder: RunFolder, teacher: nn.Module | None, state: dict | None, label: str) -> dict | None:
+    """Train what a method asks for before the student itself learns; return the state that training goes on from.
 
     The stage takes an eighth of the recipe's epochs (30 of 240, as published), at its own constant rate.
     """
-    found = objective.stage()
-    if found is None or (state is not None and "stage" not in state):
+    found = job.objective.stage()
+    if found is None or (state is not None and "first_stage" not in state):
         return state
-    first, stage = found
-    epochs = max(1, recipe.epochs // 8)
-    rate = min(stage.learning_rate, recipe.learning_rate)
-    recipe = recipe.but(epochs=epochs, schedule="steps", milestones=(), learning_rate=rate)
-    wrap = Preactivated if stage.preactivation else lambda network: network
-    done = len(state["history"]) if state else 0
+    objective, stage = found
+    epochs, rate = max(1, job.recipe.epochs // 8), min(stage.learning_rate, job.recipe.learning_rate)
+    recipe = job.recipe.but(epochs=epochs, schedule="steps", milestones=(), learning_rate=rate)
+    show = _Preactivated if stage.preactivation else lambda network: network
+    first_state = state["first_stage"] if state is not None else None
+    done = len(first_state["history"]) if first_state else 0
     with tqdm(total=epochs, initial=done, desc=f"{label} (first stage)", unit="epoch", leave=False) as bar:
 
-        def on_epoch(state):
-            folder.save_checkpoint({**state, "objective": objective.state_dict(), "stage": "first"})
+        def on_epoch(first_state):
+            folder.save_checkpoint({"first_stage": first_state, "objective": job.objective.state_dict(), "history": []})
             bar.update()
 
         if state is not None:
-            objective.load_state_dict(state["objective"])
-            state = {**state, "objective": first.state_dict()}
-        guide = FrozenTeacher(wrap(teacher), recipe.batch_size)
-        fit(wrap(model), guide, first.to(train.device), train, None, recipe, f"{seed}/first", state, on_epoch)
+            job.objective.load_state_dict(state["objective"])
+        first = replace(
+            job,
+            model=show(job.model),
+            objective=objective.to(job.train.device),
+            teacher=FrozenTeacher(show(teacher), recipe.batch_size, job.compile),
+            test=None,
+            recipe=recipe,
+            seed=f"{job.seed}/first",
+            plain=False,
+        )
+        fit(first, first_state, on_epoch)
     return None
 
 
-def _settle(run: Run) -> None:
-    """A run's parts are handed out for looking: in eval mode."""
-    run.model.eval()
-    run.objective.eval()
+class _Preactivated(nn.Module):
+    """A network that shows its maps before the last ReLU of each stage; it shares the network's weights."""
+
+    def __init__(self, network: nn.Module):
+        super().__init__()
+        self.network = network
+
+    def features(self, images: torch.Tensor) -> models.Features:
+        return self.network.features(images, preactivation=True)
+
+
+def _decided(model: nn.Module, train: ImageSet, test: ImageSet, recipe: Recipe, plain: bool) -> Recipe:
+    """Check what is to be trained on what; return the recipe with its precision decided."""
+    if test.device != train.device or test.classes != train.classes:
+        raise ValueError(
+            f"train is on {train.device} with classes {_some(train.classes)}, test is on {test.device} with "
+            f"{_some(test.classes)}: both must come from one data.load"
+        )
+    if len(train) < 2:
+        raise ValueError(f"{len(train)} training images were given: pass at least 2")
+    if not any(parameter.requires_grad for parameter in model.parameters()):
+        raise ValueError(
+            f"nothing in the {type(model).__name__} can be trained: all its parameters have requires_grad=False. Pass "
+            "another network, or call its requires_grad_(True)"
+        )
+    _example(model.to(train.device), train, "network")
+    return recipe.but(precision="fp32" if plain else resolve_precision(recipe.precision, train.device, model))
 
 
 @torch.no_grad()
-def _probe(model: nn.Module, image_set: ImageSet, role: str) -> models.Features:
-    """Features of two images, to learn shapes from and to fail early on."""
+def _example(model: nn.Module, image_set: ImageSet, role: str) -> models.Features:
+    """Return the features of two images, to learn shapes from and to fail early on."""
     if not callable(getattr(model, "features", None)) or isinstance(model.features, nn.Module):
         raise ValueError(
             f"the {role} ({type(model).__name__}) has no method features(images) -> Features(maps, pooled, logits): "
             "create it with models.create, pass a torchvision or timm network through models.wrap, or give it one"
         )
-    was_training = model.training
-    output = model.eval().features(image_set.batch(torch.arange(2, device=image_set.device)))
-    model.train(was_training)
-    if output.logits.shape[1] != image_set.num_classes:
-        raise ValueError(
-            f"the images have {image_set.num_classes} classes, the {role} has {output.logits.shape[1]} outputs: "
-            f"pass num_classes={image_set.num_classes}"
-        )
+    with lent(model):
+        output = model.eval().features(image_set.batch(torch.arange(2, device=image_set.device)))
+    check_outputs(output.logits, image_set, role)
     return output
 
 

@@ -11,26 +11,30 @@ from dcd_utils import runtime
 from dcd_utils.data import views
 
 
-def batches(
-    size: int, batch_size: int, seed: int, epoch: int, device: torch.device | str = "cpu"
-) -> Iterator[tuple[Tensor, Tensor]]:
-    """(indices, views) of each step of an epoch: both int64 [B], every image once, each in a random view.
-
-    The last batch holds what is left; a rest of one image is left out, since one image has nothing to be
-    contrasted with.
-    """
-    order, drawn = (whole.to(device) for whole in draw(size, seed, epoch))
-    for indices, picked in zip(order.split(batch_size), drawn.split(batch_size), strict=True):
-        if len(indices) > 1:
-            yield indices, picked
-
-
 def draw(size: int, seed: int | str, epoch: int) -> tuple[Tensor, Tensor]:
-    """The order of the images in an epoch, and the view of each: both int64 [size], on the CPU."""
+    """Return the order of the images in an epoch, and the view of each: both int64 [size], on the CPU."""
     order = torch.randperm(size, generator=runtime.generator("order", seed, epoch))
     return order, torch.randint(views.NUM_VIEWS, (size,), generator=runtime.generator("views", seed, epoch))
 
 
+def split(
+    order: Tensor, drawn_views: Tensor, batch_size: int, device: torch.device | str = "cpu"
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Yield what `draw` returned batch by batch: (indices, views), both int64 [B], on the device.
+
+    The last batch holds what is left; a rest of one image is left out: one image has nothing to be contrasted with.
+    """
+    pairs = zip(order.to(device).split(batch_size), drawn_views.to(device).split(batch_size), strict=True)
+    return (pair for pair in pairs if len(pair[0]) > 1)
+
+
+def batches(
+    size: int, batch_size: int, seed: int | str, epoch: int, device: torch.device | str = "cpu"
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Yield (indices, views) of each step of an epoch: both int64 [B], every image once, in a random view."""
+    return split(*draw(size, seed, epoch), batch_size, device)
+
+
 def steps_per_epoch(size: int, batch_size: int) -> int:
-    """The number of batches that `batches` yields."""
+    """Return the number of batches that `batches` yields."""
     return size // batch_size + (size % batch_size > 1)

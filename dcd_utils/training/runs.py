@@ -1,13 +1,12 @@
-"""Runs: everything trained lies in a folder with its config, and is found again by the hash of that config."""
+"""Runs: everything trained lies in a folder with its record, and is found again by the hash of its config."""
 
 from __future__ import annotations
 
 import contextlib
-import hashlib
-import json
+import io
 import os
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,16 +14,24 @@ import torch
 from filelock import FileLock, Timeout
 from torch import nn
 
-from dcd_utils import models, runtime
-from dcd_utils.models.weights import reason
+from dcd_utils import files, losses, models
+from dcd_utils.records import make_record, read_record, write_record
+from dcd_utils.training.config import config, differences, run_name, weights_digest
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from dcd_utils.losses import Objective
+__all__ = ["Run", "RunBusy", "RunFailed", "RunFolder", "config"]
 
-# part of every config: raise it when the same config would train to other weights than before
-FORMAT = 1
+RECORD, WEIGHTS, LEARNED = "result.json", "weights.safetensors", "losses.pt"
+
+
+class RunBusy(RuntimeError):
+    """Another process is training this run, and the caller did not want to wait for it."""
+
+
+class RunFailed(RuntimeError):
+    """This very run stopped being finite before; it is not tried again by itself."""
 
 
 @dataclass
@@ -33,21 +40,40 @@ class Run:
 
     Attributes:
         model: the network with its last-epoch weights, in eval mode.
-        objective: the losses with what they learned (for DCD: linear maps, scale and bias).
-        rows: one dict of metrics an epoch; `history` shows them as a table.
-        config: everything that determined the run.
+        record: what was trained and what came of it, as `result.json` keeps it.
         run_dir: the folder where it is kept.
     """
 
     model: nn.Module
-    objective: Objective
-    rows: list[dict]
-    config: dict[str, Any]
+    record: dict[str, Any]
     run_dir: Path
+    _objective: losses.Objective = field(repr=False)
+    _problem: str | None = field(default=None, repr=False)
+
+    @property
+    def objective(self) -> losses.Objective:
+        """The losses with what they learned (for DCD: linear maps, scale and bias).
+
+        Raises:
+            ValueError: the file with what they learned is damaged; the model is whole.
+        """
+        if self._problem is not None:
+            raise ValueError(self._problem)
+        return self._objective
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """Everything that decided the run."""
+        return self.record["config"]
+
+    @property
+    def rows(self) -> list[dict]:
+        """One dict of metrics per epoch; `history` shows them as a table."""
+        return self.record["history"]
 
     @property
     def history(self) -> pd.DataFrame:
-        """A row an epoch: accuracies in %, every loss term (mean over the epoch), scale, bias, learning rate,
+        """One row per epoch: accuracies in %, every loss term (mean over the epoch), scale, bias, learning rate,
         seconds."""
         import pandas as pd
 
@@ -69,165 +95,161 @@ class Run:
         return sum(row["seconds"] for row in self.rows)
 
 
-def config_hash(config: dict) -> str:
-    """Twelve hexadecimal digits that stand for exactly this config."""
-    return hashlib.sha256(json.dumps(config, sort_keys=True).encode()).hexdigest()[:12]
-
-
-def run_lock(name: str) -> FileLock:
-    """A lock between processes that share a data folder; that of a process that dies is free again."""
-    folder = runtime.data_dir() / "runs" / ".locks"
-    folder.mkdir(parents=True, exist_ok=True)
-    return FileLock(folder / f"{file_stem(name)}.lock")
-
-
-def file_stem(name: str) -> str:
-    """A name as part of a file's: networks of a library carry a slash."""
-    return name.replace("/", ".")
-
-
-def read_log(path: Path) -> dict:
-    """A log of a results folder.
-
-    Raises:
-        ValueError: it is damaged, or a JSON file of something else.
-    """
-    try:
-        log = json.loads(path.read_text())
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise ValueError(f'"{path}" is damaged ({error}): delete it, and call what wrote it again') from error
-    if not isinstance(log, dict) or not {"config", "not_applicable"} & set(log):
-        raise ValueError(f'"{path}" is no log of this project: take it out of the results folder')
-    return log
-
-
-class RunBusy(RuntimeError):
-    """Another process is training this run, and the caller did not want to wait for it."""
-
-
 class RunFolder:
-    """Reads and writes one run's files, each whole or absent.
+    """Reads and writes one run's files: each is whole or absent, and its SHA-256 stands in the record.
 
-    config.json (first), checkpoint.pt (after every epoch), weights.safetensors and history.csv (at the end),
-    result.json
-    (last: a folder with it is a finished run).
+    result.json is the record, from the first moment on; while the run trains, it names the checkpoint that it goes on
+    from. At the end stand weights.safetensors, and losses.pt with what the losses learned.
 
     Args:
-        path: the folder, or None: `data/runs/<label>-<hash of config>`.
-        config: what the run is; a folder that holds another config is refused, and nothing in it is touched.
-        label: a readable start of the folder's name.
-
-    Raises:
-        ValueError: the folder belongs to another config; the message names the entries that differ.
+        path: the folder, or None: `data/runs/<name>-<hash of config>`.
+        config: what the run is; a folder that holds another one is refused, and nothing in it is touched.
+        data: what the record calls the data.
     """
 
-    def __init__(self, path: str | os.PathLike | None, config: dict, label: str):
-        self.config = json.loads(json.dumps(config))
-        self.path = (
-            Path(path)
-            if path is not None
-            else runtime.data_dir() / "runs" / file_stem(f"{label}-{config_hash(self.config)}")
-        )
-        known = self._read_json("config.json")
-        if known is not None and known != self.config:
+    def __init__(self, path: str | os.PathLike | None, config: dict, data: dict):
+        self.config, self.data = config, data
+        self.path = Path(path) if path is not None else files.data_dir() / "runs" / run_name(config)
+        self._record: dict[str, Any] = {}
+
+    def record(self) -> dict[str, Any] | None:
+        """Return what is known of the run, or None.
+
+        Raises:
+            ValueError: the folder holds another run (says what differs), something else, or a damaged record.
+            RunFailed: the run failed before.
+        """
+        path = self.path / RECORD
+        if not path.exists():
+            if self.path.exists() and any(not entry.name.startswith(".") for entry in self.path.iterdir()):
+                raise ValueError(f'"{self.path}" is not empty and not a run: choose another run_dir')
+            return None
+        try:
+            record = read_record(path)
+        except ValueError as error:
+            raise ValueError(f'{error}: delete the folder "{self.path}" to train this run anew') from error
+        if record["config"] != self.config:
             raise ValueError(
-                f'"{self.path}" holds another run: {differences(known, self.config)}. '
+                f'"{self.path}" holds another run: {differences(record["config"], self.config)}. '
                 "Choose another run_dir, or delete that folder if you no longer need it"
             )
-        if known is None and self.path.exists() and any(self.path.iterdir()):
-            raise ValueError(f'"{self.path}" is not empty and not a run: choose another run_dir')
+        if record["state"] == "failed":
+            raise RunFailed(f'{record["reason"]} (as before: delete "{self.path}" to try again)')
+        return record
 
     @contextlib.contextmanager
     def claimed(self, on_wait: Callable[[], None]) -> Iterator[None]:
         """Hold the run for this process alone: two notebooks that ask for one run train it once.
 
+        The lock of a process that dies is free again.
+
         Args:
             on_wait: called once if another process holds it, before waiting until that one is done or dead; may raise.
         """
-        lock = run_lock(f"run-{hashlib.sha256(str(self.path.resolve()).encode()).hexdigest()[:16]}")
+        name = files.sha256(str(self.path.resolve()).encode())[:16]
+        folder = files.data_dir() / "runs" / ".locks"
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(folder / f"{name}.lock")
         try:
             lock.acquire(timeout=0)
         except Timeout:
             on_wait()
             lock.acquire()
-        try:
+        with contextlib.ExitStack() as stack:
+            stack.callback(lock.release)
+            if self.path.exists():
+                files.remove_partials(self.path)  # of killed processes: nobody else may write here now
             yield
-        finally:
-            lock.release()
 
-    def begin(self) -> None:
-        """Make the folder the run's own by writing its config."""
-        self.path.mkdir(parents=True, exist_ok=True)
-        self._write("config.json", json.dumps(self.config, indent=1).encode())
-
-    def finished(self) -> list[dict] | None:
-        """The history of a finished run, or None."""
-        result = self._read_json("result.json")
-        return result["history"] if result else None
-
-    def checkpoint(self) -> dict | None:
-        """The state after the last whole epoch, or None. Tensors only: no code in the file is run.
+    def begin(self) -> dict | None:
+        """Make the folder the run's own; return the state to go on from, with its history, or None.
 
         Raises:
-            ValueError: the file is damaged.
+            ValueError: the checkpoint is damaged.
         """
-        path = self.path / "checkpoint.pt"
-        if not path.exists():
+        record = self.record()
+        self._record = make_record(self.config, self.data, "running", files={}, history=[])
+        if record is None or not record["files"]:
+            write_record(self.path / RECORD, self._record)
             return None
-        try:
-            return torch.load(path, map_location="cpu", weights_only=True)
-        except Exception as error:  # torch raises many kinds for damaged files
-            raise ValueError(
-                f'"{path}" is damaged ({reason(error)}): delete it to train this run from the start'
-            ) from error
+        self._record |= {"files": record["files"], "history": record["history"]}
+        (name,) = record["files"]
+        advice = f'delete the folder "{self.path}" to train this run from the start'
+        state = _loaded(self._read(name, advice))
+        return {"history": record["history"], **state}
 
     def save_checkpoint(self, state: dict) -> None:
-        with self._partial("checkpoint.pt") as partial:
-            torch.save(state, partial)
+        """Keep all that is needed to go on after an epoch: "history", and tensors by name."""
+        history = state["history"] if "first_stage" not in state else []
+        content = _saved({key: value for key, value in state.items() if key != "history"})
+        done = len(history) if "first_stage" not in state else f"first-{len(state['first_stage']['history'])}"
+        self._keep(f"checkpoint-{done}.pt", content, history)
 
-    def finish(self, model: nn.Module, rows: list[dict]) -> None:
-        """Write weights and history, then the result, which marks the run as finished."""
-        import pandas as pd
-
-        models.save_weights(model, self.path / "weights.safetensors")
-        self._write("history.csv", pd.DataFrame(rows).to_csv(index=False).encode())
-        result = {
-            "accuracy": rows[-1]["test_accuracy"],
-            "best_accuracy": max(row["test_accuracy"] for row in rows),
-            "hardware": runtime.hardware(),
-            "versions": runtime.versions(),
-            "history": rows,
+    def finish(self, model: nn.Module, objective: losses.Objective, history: list[dict]) -> dict[str, Any]:
+        """Write weights and what the losses learned, then the record that marks the run as finished."""
+        models.save_weights(model, self.path / WEIGHTS)
+        if learned := objective.state_dict():
+            files.write_whole(self.path / LEARNED, _saved(learned))
+        self._record |= {
+            "state": "finished",
+            "accuracy": history[-1]["test_accuracy"],
+            "best_accuracy": max(row["test_accuracy"] for row in history),
+            "final_weights": weights_digest(model),
+            "files": {name: files.sha256(self.path / name) for name in (WEIGHTS, *[LEARNED] * bool(learned))},
+            "history": history,
         }
-        self._write("result.json", json.dumps(result, indent=1).encode())
+        write_record(self.path / RECORD, self._record)
+        for checkpoint in self.path.glob("checkpoint-*.pt"):
+            checkpoint.unlink()
+        return self._record
 
-    def _read_json(self, name: str) -> dict | None:
+    def fail(self, reason: str) -> None:
+        """Note that the run stopped being finite."""
+        write_record(self.path / RECORD, self._record | {"state": "failed", "reason": reason})
+
+    def load(self, record: dict, model: nn.Module, objective: losses.Objective) -> Run:
+        """Return a finished run with its weights loaded into `model`, and what was learned into `objective`.
+
+        Raises:
+            ValueError: the weights are damaged.
+        """
+        self._record = record
+        self._read(WEIGHTS, f'delete the folder "{self.path}" to train this run anew')
+        models.load_weights(model, self.path / WEIGHTS)
+        problem = None
+        if LEARNED in record["files"]:
+            try:
+                advice = f'the model is whole; delete the folder "{self.path}" if you need what the losses learned anew'
+                state = _loaded(self._read(LEARNED, advice))
+                objective.load_state_dict(state)
+            except ValueError as error:
+                problem = str(error)
+        return Run(model, record, self.path, objective, problem)
+
+    def _keep(self, name: str, content: bytes, history: list[dict]) -> None:
+        """Write a checkpoint, then the record that names it, then remove the one before: a kill finds one of them."""
+        files.write_whole(self.path / name, content)
+        self._record |= {"files": {name: files.sha256(content)}, "history": history}
+        write_record(self.path / RECORD, self._record)
+        for other in self.path.glob("checkpoint-*.pt"):
+            if other.name != name:
+                other.unlink()
+
+    def _read(self, name: str, advice: str) -> bytes:
         path = self.path / name
-        try:
-            return json.loads(path.read_text()) if path.exists() else None
-        except json.JSONDecodeError as error:
-            raise ValueError(
-                f'"{path}" is damaged ({error}): delete the folder "{self.path}" to train this run anew'
-            ) from error
-
-    def _write(self, name: str, content: bytes) -> None:
-        with self._partial(name) as partial:
-            partial.write_bytes(content)
-
-    @contextlib.contextmanager
-    def _partial(self, name: str):
-        partial = self.path / f".{name}.{os.getpid()}.partial"
-        try:
-            yield partial
-            os.replace(partial, self.path / name)
-        finally:
-            partial.unlink(missing_ok=True)
+        if not path.exists():
+            raise ValueError(f'"{path}" is missing: {advice}')
+        content = path.read_bytes()
+        if files.sha256(content) != self._record["files"][name]:
+            raise ValueError(f'"{path}" is damaged (its SHA-256 is not the one in {RECORD}): {advice}')
+        return content
 
 
-def differences(known: Any, given: Any, prefix: str = "") -> str:
-    """What tells one config from another, in words."""
-    if isinstance(known, dict) and isinstance(given, dict):
-        keys = [key for key in {**known, **given} if known.get(key) != given.get(key)]
-        return "; ".join(
-            differences(known.get(key), given.get(key), f"{prefix}.{key}".lstrip(".")) for key in keys[:6]
-        )
-    return f"{prefix} is {known!r} there and {given!r} here"
+def _saved(state: dict) -> bytes:
+    buffer = io.BytesIO()
+    torch.save(state, buffer)
+    return buffer.getvalue()
+
+
+def _loaded(content: bytes) -> dict:
+    return torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)  # tensors only: no code is run

@@ -1,16 +1,17 @@
-"""How fast a pair trains on this machine: the plain way, ours with a live and a cached teacher, the student alone."""
+"""How fast a pair trains on this machine: the plain way, ours with a live and a stored teacher, the student alone."""
 
 from __future__ import annotations
 
 import contextlib
 import ctypes
 import gc
-import json
+import itertools
 import os
 import re
 import statistics
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -20,22 +21,12 @@ from torch.utils.flop_counter import FlopCounterMode
 from dcd_utils import losses, models, runtime
 from dcd_utils.data import ImageSet
 from dcd_utils.data.views import NUM_VIEWS
-from dcd_utils.training import graph
-from dcd_utils.training.batches import batches, draw
-from dcd_utils.training.cache import CachedTeacher
-from dcd_utils.training.graph import RecordedStep
-from dcd_utils.training.loop import (
-    FrozenTeacher,
-    autocast,
-    make_optimizer,
-    no_teacher,
-    resolve_precision,
-    train_epoch,
-    train_step,
-)
-from dcd_utils.training.recipe import PAPER
+from dcd_utils.records import make_record
+from dcd_utils.training import PAPER, FrozenTeacher, Job, NoTeacher, StoredTeacher, batches, train_epoch
+from dcd_utils.training.loop import make_optimizer
+from dcd_utils.training.precision import autocast, resolve_precision
 
-MODES = ("plain", "live", "cached", "student_alone")
+WAYS = ("plain", "live", "cached", "student_alone")
 METHOD = "dcd+kd"
 CLASSES = 100
 
@@ -49,25 +40,26 @@ def benchmark(
     precision: str = "auto",
     batch_sizes: tuple[int, ...] = (),
     device: torch.device | None = None,
+    compile: bool = False,
 ) -> dict:
     """Time DCD+KD training steps of a pair four ways, in turn, on random images of 32x32 in 100 classes.
 
     plain: what public distillation code does: images decoded and augmented one by one in worker processes, 32-bit
     numbers, channels first, a live teacher, the loss read back at each step. live, cached: the package's own
-    `train_epoch` (the cache is warm; checking and fetching its answers is counted). student_alone: the same without a
-    teacher and without a distillation loss.
+    `train_epoch` (the table of the teacher's answers is warm; checking and fetching them is counted). student_alone:
+    the same without a teacher and without a distillation loss.
 
     Args:
         teacher, student: names of networks.
-        batch_size: images a step.
+        batch_size: images per step.
         steps: in each measurement, None: 30, on a GPU 300; `rounds` measurements of each way, the median counts.
-        precision: of all but plain.
+        precision, compile: of all but plain.
         batch_sizes: others, for which live, cached and student_alone are timed too.
 
     Returns:
-        a dict for JSON: machine, versions, settings; images_per_second, ms_per_step, peak_mb (of this process, its
-        libraries included, or reserved on a GPU), spread (slowest and fastest round) by way; components (ms a step);
-        floor (operations of a step over the machine's rate of matrix products); speedup over plain; by_batch_size.
+        a record (see `dcd_utils.records`) with images_per_second, ms_per_step, peak_mb (of this process, its libraries
+        included, or reserved on a GPU), spread (slowest and fastest round) by way; components (ms per step); floor
+        (operations of a step over the machine's rate of matrix products); speedup over plain; by_batch_size.
 
     Raises:
         ValueError: an unknown network, or an impossible batch size or number of steps.
@@ -81,60 +73,50 @@ def benchmark(
             "least 2 images, and at least one step and round must be timed"
         )
     precision = resolve_precision(precision, device, models.create(student, CLASSES))
-    bench = _Bench(teacher, student, batch_size, steps, precision, device)
-    rows: dict[str, list[tuple[float, float | None]]] = {mode: [] for mode in MODES}
+    bench = _Bench(teacher, student, batch_size, steps, precision, device, compile)
+    timings: dict[str, list[float]] = {way: [] for way in WAYS}
+    peaks: dict[str, list[float | None]] = {way: [] for way in WAYS}
     for _ in range(rounds):
-        for mode in MODES:
-            rows[mode].append(bench.measure(mode))
-    seconds = {mode: statistics.median(row[0] for row in rows[mode]) for mode in MODES}
-    peaks = {mode: [row[1] for row in rows[mode] if row[1] is not None] for mode in MODES}
-    result = {
-        "teacher": teacher,
-        "student": student,
-        "method": METHOD,
-        "batch_size": batch_size,
-        "steps": steps,
-        "rounds": rounds,
-        "precision": precision,
-        "workers": bench.workers,
-        **({"cuda_graph": bench.problems} if bench.recorded else {}),
-        "hardware": runtime.hardware(),
-        "versions": runtime.versions(),
-        "images_per_second": {mode: round(batch_size / seconds[mode], 1) for mode in MODES},
-        "ms_per_step": {mode: round(1000 * seconds[mode], 2) for mode in MODES},
-        "spread": {mode: [round(batch_size / extreme, 1) for extreme in _extremes(rows[mode])] for mode in MODES},
-        "peak_mb": {mode: max(found) if (found := peaks[mode]) else None for mode in MODES},
-        "speedup": {mode: round(seconds["plain"] / seconds[mode], 2) for mode in ("live", "cached")},
-        "of_student_alone": round(seconds["student_alone"] / seconds["cached"], 3),
-        "components": bench.components(),
-        "floor": bench.floor(seconds),
-        "by_batch_size": {},
-    }
+        for way in WAYS:
+            seconds, peak_mb = bench.measure(way)
+            timings[way].append(seconds)
+            peaks[way].append(peak_mb)
+    seconds = {way: statistics.median(timings[way]) for way in WAYS}
+    settings = {"teacher": teacher, "student": student, "method": METHOD, "batch_size": batch_size, "steps": steps}
+    settings |= {"rounds": rounds, "precision": precision, "compile": compile, "workers": bench.workers}
+    by_batch_size = {}
     for size in sorted({*batch_sizes}):
-        other = _Bench(teacher, student, size, max(2, steps * batch_size // size), precision, device)
-        taken = [{mode: other.measure(mode)[0] for mode in MODES[1:]} for _ in range(rounds)]
-        found = {mode: size / statistics.median(each[mode] for each in taken) for mode in MODES[1:]}
-        result["by_batch_size"][str(size)] = {mode: round(value, 1) for mode, value in found.items()}
-    return result
-
-
-def _extremes(rows: list[tuple[float, float | None]]) -> tuple[float, float]:
-    return max(row[0] for row in rows), min(row[0] for row in rows)
+        other = _Bench(teacher, student, size, max(2, steps * batch_size // size), precision, device, compile)
+        rounds_of_way = [{way: other.measure(way)[0] for way in WAYS[1:]} for _ in range(rounds)]
+        by_batch_size[str(size)] = {
+            way: round(size / statistics.median(timed[way] for timed in rounds_of_way), 1) for way in WAYS[1:]
+        }
+    return make_record(
+        {"kind": "benchmark", **settings},
+        {"name": "random images", "train": len(bench.images), "test": 0},
+        **settings,
+        images_per_second={way: round(batch_size / seconds[way], 1) for way in WAYS},
+        ms_per_step={way: round(1000 * seconds[way], 2) for way in WAYS},
+        spread={way: [round(batch_size / pick(timings[way]), 1) for pick in (max, min)] for way in WAYS},
+        peak_mb={way: max(peak_mbs, default=None) if None not in (peak_mbs := peaks[way]) else None for way in WAYS},
+        speedup={way: round(seconds["plain"] / seconds[way], 2) for way in ("live", "cached")},
+        of_student_alone=round(seconds["student_alone"] / seconds["cached"], 3),
+        components=bench.components(),
+        floor=bench.floor(seconds),
+        by_batch_size=by_batch_size,
+    )
 
 
 class _Bench:
     """One pair at one batch size, ready to be timed."""
 
-    def __init__(self, teacher: str, student: str, batch_size: int, steps: int, precision: str, device: torch.device):
-        self.batch_size, self.steps, self.device = batch_size, steps, device
+    def __init__(self, teacher: str, student: str, batch_size: int, steps: int, precision: str, device, compile: bool):
+        self.batch_size, self.steps, self.device, self.compile = batch_size, steps, device, compile
         self.workers = min(8, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
         self.recipe = PAPER.but(batch_size=batch_size, precision=precision)
         self.names = teacher, student
         generator = torch.Generator().manual_seed(0)
-        self.recorded = graph.wanted(device)
-        self.problems: dict[str, str | None] = {}  # by way, why its steps were not replayed
-        first = 2 + self.recorded * (graph.WARM_UP + 8)  # a recorded step is checked often while it is young
-        size = max(steps + 2, first) * batch_size
+        size = max(steps + 2, 4) * batch_size
         self.images = ImageSet(
             torch.randint(0, 256, (size, 3, 32, 32), dtype=torch.uint8, generator=generator).to(device),
             torch.randint(0, CLASSES, (size,), generator=generator).to(device),
@@ -142,59 +124,55 @@ class _Bench:
             (0.5, 0.5, 0.5),
             (0.25, 0.25, 0.25),
         )
-        self.warm, self.timed = (self.images.subset(range(count * batch_size)) for count in (first, steps))
+        self.warm, self.timed = (self.images.subset(range(count * batch_size)) for count in (4, steps))
 
-    def measure(self, mode: str) -> tuple[float, float | None]:
-        """(seconds a step, peak memory in MB or None where it cannot be told)."""
+    def measure(self, way: str) -> tuple[float, float | None]:
+        """Return (seconds per step, peak memory in MB or None where it cannot be told)."""
         try:
-            return self._measure(mode)
+            return self._measure(way)
         except torch.OutOfMemoryError as error:
             raise RuntimeError(
-                f"{self.device} ran out of memory in the {mode} way with {self.batch_size} images a step: choose a "
+                f"{self.device} ran out of memory in the {way} way with {self.batch_size} images per step: choose a "
                 f"smaller --batch-size or a smaller pair, or free the device ({str(error).splitlines()[0]})"
             ) from error
 
-    def _measure(self, mode: str) -> tuple[float, float | None]:
-        plain = mode == "plain"
+    def _measure(self, way: str) -> tuple[float, float | None]:
+        plain = way == "plain"
         if not plain and self.device.type == "cpu":
             runtime.reuse_freed_memory()
-        teacher, student = (models.create(name, CLASSES, seed=0).to(self.device) for name in self.names)
         layout = torch.contiguous_format if plain else torch.channels_last
-        teacher.to(memory_format=layout), student.to(memory_format=layout)
+        networks = [models.create(name, CLASSES, seed=0).to(self.device, memory_format=layout) for name in self.names]
+        teacher, student = (network.eval() for network in networks)
         with torch.no_grad():
-            example = [network.eval().features(self.warm.batch(torch.arange(2))) for network in (student, teacher)]
-        objective = losses.Objective() if mode == "student_alone" else losses.objective(METHOD, *example)
-        objective.to(self.device)
-        optimizer = make_optimizer(student, objective, self.recipe, self.device, plain)
-        guide = {"student_alone": no_teacher}.get(mode) or FrozenTeacher(teacher, self.batch_size)
-        if plain:
-            return self._plain(student, teacher.eval(), objective, optimizer)
-        if mode == "cached":
+            examples = [network.features(self.warm.batch(torch.arange(2))) for network in (student, teacher)]
+        objective = losses.Objective() if way == "student_alone" else losses.objective(METHOD, *examples)
+        guide = NoTeacher() if way == "student_alone" else FrozenTeacher(teacher, self.batch_size, self.compile)
+        if way == "cached":
             place = "device" if self.device.type == "cuda" else "memory"
-            guide = CachedTeacher(teacher, self.images, self.recipe.precision, self.batch_size, place)
+            guide = StoredTeacher(teacher, self.images, self.recipe.precision, self.batch_size, place)
             for images in (self.timed, self.warm):
-                guide.prepare(*draw(len(images), 0, 0))
-        step = RecordedStep(train_step) if self.recorded else train_step
+                for indices, views in batches(len(images), len(images), 0, 0):
+                    guide.prepare(indices, views)
+        objective = objective.to(self.device)
+        job = Job(student, objective, guide, self.warm, None, self.recipe, 0, plain, self.compile and not plain)
+        optimizer = make_optimizer(job)
         reset_peak(self.device)  # and not later: what it gives back must be taken anew, which costs time
-        train_epoch(student, guide, objective, optimizer, self.warm, self.recipe, 0, 0, step)
+        if plain:
+            return self._plain(job, optimizer, teacher)
+        train_epoch(job, optimizer, 0)
         synchronize(self.device)
         start = time.perf_counter()
-        if mode == "cached":
-            guide.prepare(*draw(len(self.timed), 0, 0))
-        train_epoch(student, guide, objective, optimizer, self.timed, self.recipe, 0, 0, step)
+        train_epoch(replace(job, train=self.timed), optimizer, 0)
         synchronize(self.device)
-        seconds = (time.perf_counter() - start) / self.steps
-        if self.recorded:
-            self.problems[mode] = step.problem
-        return seconds, peak(self.device)
+        return (time.perf_counter() - start) / self.steps, peak(self.device)
 
-    def _plain(self, student, teacher, objective, optimizer) -> tuple[float, float | None]:
+    def _plain(self, job: Job, optimizer: torch.optim.Optimizer, teacher) -> tuple[float, float | None]:
         """Public code's epoch, the first two batches untimed."""
         loader = DataLoader(
             PlainImages(self.images), self.batch_size, shuffle=True, num_workers=self.workers, drop_last=True
         )
-        student.train()
-        reset_peak(self.device)
+        loader = itertools.islice(loader, self.steps + 2)
+        job.model.train()
         for step, (images, labels) in enumerate(loader):
             if step == 2:
                 synchronize(self.device)
@@ -202,8 +180,8 @@ class _Bench:
             images, labels = images.to(self.device), labels.to(self.device)
             with torch.no_grad():
                 target = teacher.features(images)
-            output = student.features(images)
-            loss, _ = objective(output, target, labels)
+            output = job.model.features(images)
+            loss, _ = job.objective(output, target, labels)
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
@@ -215,36 +193,36 @@ class _Bench:
     def components(self) -> dict[str, float]:
         """Milliseconds a batch takes by itself: making it, the teacher's answer, either way."""
         teacher = models.create(self.names[0], CLASSES, seed=0).to(self.device).eval()
-        indices, drawn = next(batches(len(self.images), self.batch_size, 0, 0, self.device))
-        found = {"data": self._time(lambda: self.images.batch(indices, drawn))}
+        indices, drawn = next(iter(batches(len(self.images), self.batch_size, 0, 0, self.device)))
+        ms = {"data": self._time(lambda: self.images.batch(indices, drawn))}
         batch = self.images.batch(indices, drawn).contiguous()
         plain = FrozenTeacher(teacher)
-        found["teacher, plain"] = self._time(lambda: plain(batch))
+        ms["teacher, plain"] = self._time(lambda: plain(batch))
         ours, batch = FrozenTeacher(teacher.to(memory_format=torch.channels_last)), self.images.batch(indices, drawn)
 
         def answer():
             with autocast(self.device, self.recipe.precision):
                 ours(batch)
 
-        found["teacher"] = self._time(answer)
+        ms["teacher"] = self._time(answer)
         loader = DataLoader(PlainImages(self.images), self.batch_size, num_workers=self.workers, drop_last=True)
         stream = iter(loader)
         next(stream), next(stream)
         start = time.perf_counter()
         count = sum(1 for _ in stream)
-        found["data, plain"] = 1000 * (time.perf_counter() - start) / max(1, count)
-        return {name: round(value, 2) for name, value in found.items()}
+        ms["data, plain"] = 1000 * (time.perf_counter() - start) / max(1, count)
+        return {name: round(value, 2) for name, value in ms.items()}
 
     def _time(self, call: Callable[[], object], repeats: int = 10, pick: Callable = statistics.median) -> float:
         """Milliseconds of a call, picked from its repeats."""
-        taken = []
+        times = []
         for _ in range(repeats):
             synchronize(self.device)
             start = time.perf_counter()
             call()
             synchronize(self.device)
-            taken.append(time.perf_counter() - start)
-        return 1000 * pick(taken)
+            times.append(time.perf_counter() - start)
+        return 1000 * pick(times)
 
     def floor(self, seconds: dict[str, float]) -> dict:
         """What a step costs at least: its multiply-accumulates, at the rate of a large matrix product in this type."""
@@ -313,7 +291,7 @@ def reset_peak(device: torch.device) -> None:
         torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats(device)
     else:
-        with contextlib.suppress(OSError, AttributeError):
+        with contextlib.suppress(OSError, AttributeError, TypeError):  # Windows, macOS
             ctypes.CDLL(None).malloc_trim(0)
         with contextlib.suppress(OSError):
             Path("/proc/self/clear_refs").write_text("5")  # Linux: the resident peak starts anew
@@ -331,89 +309,12 @@ def peak(device: torch.device) -> float | None:
     return round(int(found[1]) / 1000, 1) if found else None
 
 
-def table(result: dict) -> str:
-    """A benchmark's result as a Markdown table."""
-    names = {
-        "plain": "plain: image-by-image loading, fp32, live teacher",
-        "live": f"ours, live teacher ({result['precision']})",
-        "cached": f"ours, cached teacher ({result['precision']})",
-        "student_alone": "the student alone, ours",
-    }
-    lines = [
-        f"{result['teacher']} to {result['student']}, {METHOD.upper()}, batch {result['batch_size']}: "
-        f"{result['hardware']}, torch {result['versions']['torch']}; median of {result['rounds']} rounds of "
-        f"{result['steps']} steps.",
-        "",
-        "| | images/s | slowest to fastest round | ms a step | times plain | peak memory of this process, MB |",
-        "|---|---|---|---|---|---|",
-    ]
-    for mode in MODES:
-        rate, (low, high) = result["images_per_second"][mode], result["spread"][mode]
-        peak_mb = result["peak_mb"][mode]
-        lines.append(
-            f"| {names[mode]} | {rate:,.0f} | {low:,.0f} to {high:,.0f} | {result['ms_per_step'][mode]:.1f} | "
-            f"{rate / result['images_per_second']['plain']:.2f} | {'' if peak_mb is None else f'{peak_mb:,.0f}'} |"
-        )
-    parts, floor = result["components"], result["floor"]
-    data, teacher = parts["data"] / result["ms_per_step"]["live"], teacher_share(result)
-    lines += [
-        "",
-        f"Of a live step: {teacher:.0%} teacher, {data:.0%} images and views, {1 - teacher - data:.0%} student and "
-        "losses.",
-        "",
-        f"By themselves, ms a batch: images {parts['data']} (plain {parts['data, plain']}), teacher {parts['teacher']} "
-        f"(plain {parts['teacher, plain']}). Floor, multiply-accumulates of a step at "
-        f"{floor['matrix_product_gmacs_per_second']:,.0f} G/s of a large matrix product: live {floor['ms_live']} ms "
-        f"({floor['share_live']:.0%} of the time), cached {floor['ms_cached']} ms ({floor['share_cached']:.0%}). The "
-        f"cached way runs at {result['of_student_alone']:.0%} of the student alone.",
-    ]
-    return "\n".join([*lines, ""])
+def draw(records: list[dict], path: str) -> None:
+    """Draw benchmarks into a PNG, the quickest pair first."""
+    from dcd_utils import plots
 
-
-def teacher_share(result: dict) -> float:
-    """The teacher's part of a live step's time; of a recorded one, what the student alone leaves."""
-    times = result["ms_per_step"]
-    if "cuda_graph" in result:
-        return 1 - times["student_alone"] / times["live"]
-    return result["components"]["teacher"] / times["live"]
-
-
-def holds_benchmarks(folder: str | os.PathLike) -> bool:
-    """Whether a results folder's JSON files are those of `benchmark`."""
-    first = min(Path(folder).glob("*.json"), default=None)
-    return first is not None and '"by_batch_size"' in first.read_text(errors="replace")
-
-
-def read_benchmarks(folder: str | os.PathLike) -> list[dict]:
-    """The results in a folder, the quickest pair first."""
-    found = [json.loads(path.read_text()) for path in Path(folder).glob("*.json")]
-    return sorted(found, key=lambda result: -result["images_per_second"]["plain"])
-
-
-def benchmark_report(folder: str | os.PathLike) -> str:
-    """Several pairs in one Markdown table, with the machine named."""
-    results = read_benchmarks(folder)
-    machines = dict.fromkeys(
-        f"{result['hardware']}; torch {result['versions']['torch']}, {result['precision']}, batch "
-        f"{result['batch_size']}, median of {result['rounds']} rounds"
-        for result in results
-    )
-    lines = [
-        f"Training steps of {METHOD.upper()} in images per second; in brackets, times the plain way. "
-        f"{'; '.join(machines)}.",
-        "",
-        "| | plain way | live teacher | cached teacher | student alone | cached, of alone | teacher, of a live step | "
-        "arithmetic, of a live step |",
-        "|---|---|---|---|---|---|---|---|",
-    ]
-    for result in results:
-        rates, times = result["images_per_second"], result["speedup"]
-        lines.append(
-            f"| {result['teacher']} to {result['student']} | {rates['plain']:,.0f} | {rates['live']:,.0f} "
-            f"({times['live']:.2f}) | {rates['cached']:,.0f} ({times['cached']:.2f}) | {rates['student_alone']:,.0f} | "
-            f"{result['of_student_alone']:.0%} | {teacher_share(result):.0%} | {result['floor']['share_live']:.0%} |"
-        )
-    return "\n".join([*lines, ""])
+    records = sorted(records, key=lambda record: -record["images_per_second"]["plain"])
+    plots.speed(records).savefig(path, dpi=110, bbox_inches="tight")
 
 
 def hours(
@@ -423,7 +324,7 @@ def hours(
 
     Args:
         result: of `benchmark`.
-        way: one of MODES. "cached" pays the teacher once for each distinct view of each image: of 162, an image shows
+        way: one of WAYS. "cached" pays the teacher once for each distinct view of each image: of 162, an image shows
             162 (1 - (1 - 1/162)^n) in n epochs on average; methods share them all, seeds most of them.
         fill: whether the cache starts empty.
     """
@@ -456,6 +357,6 @@ def growth(result: dict, images: int = 50_000, epochs: int = 240, methods: int =
         by_size[result["batch_size"]] = result["images_per_second"]
         sizes = sorted(by_size)
         found = [by_size[size] for size in sizes]
-        panels["batch size"] = {way: (sizes, [rates[way] for rates in found]) for way in MODES[1:]}
+        panels["batch size"] = {way: (sizes, [rates[way] for rates in found]) for way in WAYS[1:]}
         panels["batch size"] |= {"label": "images per second", "at": result["batch_size"]}
     return panels

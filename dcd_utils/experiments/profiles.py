@@ -6,7 +6,7 @@ import os
 from dataclasses import dataclass, replace
 
 from dcd_utils import data
-from dcd_utils.training.recipe import PAPER, QUICK, QUICK_TEACHER, Recipe
+from dcd_utils.training import PAPER, QUICK, QUICK_TEACHER, Recipe
 
 
 @dataclass(frozen=True)
@@ -35,9 +35,9 @@ class Profile:
     seeds: tuple[int, ...]
     points: int
 
-    def load(self) -> tuple[data.ImageSet, data.ImageSet]:
-        """(train, test) of the profile's data set."""
-        return data.load(self.dataset, self.root)
+    def load(self, **options) -> tuple[data.ImageSet, data.ImageSet]:
+        """Return (train, test) of the profile's data set; options as in `data.load`."""
+        return data.load(self.dataset, self.root, **options)
 
 
 # the quick settings were chosen with seeds 0, 1 and 100, so the students that are reported have others
@@ -56,10 +56,9 @@ def profile(
     epochs: int | None = None,
     seeds: tuple[int, ...] | None = None,
 ) -> Profile:
-    """The named profile with some of its choices replaced; None leaves a choice as it is.
+    """Return the named profile with some of its choices replaced; None leaves a choice as it is.
 
-    Other epochs than the profile's hold for teacher and students alike, along the quick recipe's single cycle,
-    since the
+    Other epochs than the profile's hold for teacher and students alike, along the quick recipe's single cycle: the
     milestones of "steps" would lie elsewhere.
 
     Raises:

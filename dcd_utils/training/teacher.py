@@ -1,7 +1,8 @@
-"""A frozen teacher's answers, stored by (image, view) and read back by every method, seed and run.
+"""Teachers as the loop asks them: none, one that answers live, and one whose answers are stored.
 
 A frozen teacher in eval mode is a function of the image and its view, and there are 162 views: its logits and pooled
-features can be computed once. They are stored in the very type that the network computed, so nothing is approximated.
+features can be computed once and read back by every method, seed and run. They are stored in the very type that the
+network computed, so nothing is approximated.
 """
 
 from __future__ import annotations
@@ -9,34 +10,95 @@ from __future__ import annotations
 import json
 import os
 import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from filelock import FileLock
 from torch import Tensor, nn
 
-from dcd_utils import runtime
+from dcd_utils import files, runtime
 from dcd_utils.data import ImageSet, views
 from dcd_utils.models import Features
-from dcd_utils.training.loop import FrozenTeacher, autocast
-from dcd_utils.training.runs import config_hash
+from dcd_utils.training.config import network_facts
+from dcd_utils.training.precision import autocast
 
 PLACES = ("device", "memory", "file")
 STORAGE = {"fp16": torch.float16, "bf16": torch.bfloat16}
-_FORMAT = 1
+_FORMAT = 2
 _HEADER = 4096  # bytes in front of a file's table: what it holds, as JSON
 _CHUNK = 16384  # rows that are checked or copied at once
 _TABLES: dict[str, Table] = {}  # the latest table in memory or on a device, by its key
 
 
-class CacheDoesNotFit(ValueError):
-    """The place that was asked for is too small; says how much is needed and what to choose."""
+class NoTeacher:
+    """Stands where a teacher would, when a network learns from labels alone."""
+
+    def prepare(self, indices: Tensor, views: Tensor) -> None:
+        """Do nothing."""
+
+    def __call__(self, images: Tensor, indices: Tensor | None = None) -> None:
+        return None
 
 
-def parse(cache: str) -> tuple[str, str | None]:
-    """("file", "fp16") of "file:fp16": where to keep answers ("auto", "off" or one of PLACES), and in which type.
+class FrozenTeacher:
+    """A network in eval mode that answers without gradients.
+
+    Args:
+        network: the teacher.
+        batch_size: a shorter batch is filled up to it, since the last bits of an answer depend on the size of the
+            batch that it was computed in. None: as it comes.
+        compile: whether its forward pass goes through torch.compile.
+    """
+
+    def __init__(self, network: nn.Module, batch_size: int | None = None, compile: bool = False):
+        self.network = network.eval()
+        self.batch_size = batch_size
+        self.features = compiled(network.features) if compile else network.features
+
+    def prepare(self, indices: Tensor, views: Tensor) -> None:
+        """Be told before an epoch which images will be asked about, and in which views: both [N]."""
+
+    @torch.no_grad()
+    def __call__(self, images: Tensor, indices: Tensor | None = None) -> Features:
+        """Return the answers to images [B, 3, H, W], which are those at `indices` [B] of the training images."""
+        count, missing = len(images), (self.batch_size or 0) - len(images)
+        if missing <= 0:
+            return self.features(images)
+        # this keeps the layout in memory, which decides the last bits as well
+        maps, pooled, logits = self.features(F.pad(images, (0, 0, 0, 0, 0, 0, 0, missing)))
+        return Features([stage_map[:count] for stage_map in maps], pooled[:count], logits[:count])
+
+
+@contextmanager
+def lent(network: nn.Module | None) -> Iterator[None]:
+    """Give a teacher back to its owner as it was: in eval mode inside, with the modes of all its parts restored."""
+    modes = {module: module.training for module in network.modules()} if network is not None else {}
+    try:
+        yield
+    finally:
+        for module, training in modes.items():
+            module.training = training
+
+
+def compiled(features: Callable) -> Callable:
+    """Return a forward pass as torch.compile makes it, on a GPU with its launches recorded (CUDA graphs)."""
+    step = torch.compile(features, mode="reduce-overhead")
+
+    def run(images: Tensor) -> Features:
+        torch.compiler.cudagraph_mark_step_begin()
+        maps, pooled, logits = step(images)
+        return Features(list(maps), pooled.clone(), logits.clone())  # the recording writes over its own outputs
+
+    return run
+
+
+def parse_cache(cache: str) -> tuple[str, str | None]:
+    """Split "file:fp16" into where to keep answers ("auto", "off" or one of PLACES) and in which type, or None.
 
     Raises:
         ValueError: an unknown place or type.
@@ -50,6 +112,10 @@ def parse(cache: str) -> tuple[str, str | None]:
     return place, storage or None
 
 
+class CacheDoesNotFit(ValueError):
+    """The place that was asked for is too small; says how much is needed and what to choose."""
+
+
 @dataclass
 class Table:
     """Answers by row = image * 162 + view, each row with a checksum; a row that does not match its own is missing.
@@ -60,22 +126,20 @@ class Table:
         values: [rows, width], pooled features, then logits.
         sums: int64 [rows], 0 where nothing was stored.
         place: one of PLACES.
-        path: of a table in a file.
     """
 
     values: Tensor
     sums: Tensor
     place: str
-    path: Path | None = None
 
     @property
     def nbytes(self) -> int:
         return self.values.nbytes + self.sums.nbytes
 
     def holds(self, rows: Tensor) -> Tensor:
-        """Which rows are there and whole: bool, like `rows`."""
-        parts = [self.sums[part] == _checksums(self.values[part]) for part in rows.split(_CHUNK)]
-        return torch.cat(parts) if parts else torch.zeros(0, dtype=torch.bool)
+        """Return which rows are there and whole: bool, like `rows`."""
+        chunks = [self.sums[chunk] == _checksums(self.values[chunk]) for chunk in rows.split(_CHUNK)]
+        return torch.cat(chunks) if chunks else torch.zeros(0, dtype=torch.bool)
 
     def write(self, rows: Tensor, values: Tensor) -> None:
         values = values.to(self.values)
@@ -83,7 +147,7 @@ class Table:
         self.sums[rows] = _checksums(values)
 
     def read(self, rows: Tensor) -> Tensor:
-        return torch.cat([self.values[part] for part in rows.split(_CHUNK)])
+        return torch.cat([self.values[chunk] for chunk in rows.split(_CHUNK)])
 
 
 def _checksums(values: Tensor) -> Tensor:
@@ -92,7 +156,7 @@ def _checksums(values: Tensor) -> Tensor:
     return (bits * torch.arange(1, 2 * bits.shape[1], 2, device=bits.device)).sum(dim=1) * 2 + 1
 
 
-class CachedTeacher(FrozenTeacher):
+class StoredTeacher(FrozenTeacher):
     """A frozen teacher that answers from a table, and computes only what is missing there.
 
     Args:
@@ -103,7 +167,7 @@ class CachedTeacher(FrozenTeacher):
         cache: where to keep the table ("auto", "device", "memory", "file"), with ":fp16" or ":bf16" behind it to store
             less than the network computes. "auto" takes the device's memory, or a file in `data/cache/`, or the
             memory, if the table fills at most half, a quarter, a quarter of what is free there.
-        digest: of the teacher's weights, if it is known already.
+        facts: `network_facts` of the teacher, if they are known already.
 
     Attributes:
         table: where the answers are.
@@ -121,31 +185,31 @@ class CachedTeacher(FrozenTeacher):
         precision: str,
         batch_size: int,
         cache: str = "auto",
-        digest: str | None = None,
+        facts: dict | None = None,
     ):
         super().__init__(network, batch_size)
         self.train, self.precision = train, precision
-        place, storage = parse(cache)
+        place, storage = parse_cache(cache)
         example = self._compute(torch.zeros(1, dtype=torch.int64), torch.full((1,), views.IDENTITY))
         self.widths = [example.pooled.shape[1], example.logits.shape[1]]
         self.types = [example.pooled.dtype, example.logits.dtype]
-        exact = torch.promote_types(*self.types)
-        kept = STORAGE[storage] if storage else exact
+        stored_type = STORAGE[storage] if storage else torch.promote_types(*self.types)
         key = {
             "format": _FORMAT,
-            "teacher": digest or runtime.digest(network.state_dict()),
+            "teacher": facts or network_facts(network, train.num_classes),
             "images": train.digest(),
             "views": f"pad {views.PAD}, crop, flip: {views.NUM_VIEWS}",
             "precision": precision,
             "device": train.device.type,
             "batch_size": batch_size,
             "torch": torch.__version__,
-            "type": str(kept).removeprefix("torch."),
+            "type": str(stored_type).removeprefix("torch."),
             "widths": self.widths,
         }
+        name = files.sha256(json.dumps(key, sort_keys=True).encode())
+        self.table = _open(name, len(train) * views.NUM_VIEWS, sum(self.widths), stored_type, place, train.device)
         self.storage_error = 0.0
-        self.table = _open(key, len(train) * views.NUM_VIEWS, sum(self.widths), kept, place, train.device)
-        self._answers: Tensor | None = None
+        self._answers = torch.empty(len(train), sum(self.widths), dtype=stored_type, device=train.device)
 
     def __str__(self) -> str:
         where = {"device": f"on {self.train.device}", "memory": "in memory", "file": "in a file"}
@@ -155,28 +219,18 @@ class CachedTeacher(FrozenTeacher):
         """Compute what the table lacks of these (image, view) pairs [N], and bring their answers to the device."""
         rows = (indices * views.NUM_VIEWS + drawn).to(self.table.sums.device)
         missing = (~self.table.holds(rows)).nonzero()[:, 0].to(indices.device)
-        for part in missing.split(self.batch_size) if len(missing) else ():
-            found = self._compute(indices[part], drawn[part])
-            values = torch.cat([found.pooled, found.logits], dim=1)
-            self.table.write(rows[part.to(rows.device)], values)
+        for batch in missing.split(self.batch_size) if len(missing) else ():
+            answers = self._compute(indices[batch], drawn[batch])
+            values = torch.cat([answers.pooled, answers.logits], dim=1)
+            self.table.write(rows[batch.to(rows.device)], values)
             if self.table.values.dtype != values.dtype:
                 error = (values.float() - values.to(self.table.values.dtype).float()).abs().max().item()
                 self.storage_error = max(self.storage_error, error)
-        answers = self.table.read(rows).to(self.train.device)
-        if self._answers is None:  # in one place for good: a recorded step reads it there
-            shape = len(self.train), answers.shape[1]
-            self._answers = torch.empty(shape, dtype=answers.dtype, device=self.train.device)
-        self._answers[indices.to(self.train.device)] = answers
+        self._answers[indices.to(self.train.device)] = self.table.read(rows).to(self.train.device)
 
     def __call__(self, images: Tensor, indices: Tensor | None = None) -> Features:
         pooled, logits = self._answers[indices].split(self.widths, dim=1)
         return Features([], pooled.to(self.types[0]), logits.to(self.types[1]))
-
-    def fill(self) -> None:
-        """Compute every view of every image now, instead of when it is first asked for."""
-        every = torch.arange(len(self.train), device=self.train.device)
-        for view in range(views.NUM_VIEWS):
-            self.prepare(every, torch.full_like(every, view))
 
     def _compute(self, indices: Tensor, drawn: Tensor) -> Features:
         indices, drawn = indices.to(self.train.device), drawn.to(self.train.device)
@@ -184,16 +238,13 @@ class CachedTeacher(FrozenTeacher):
             return super().__call__(self.train.batch(indices, drawn))
 
 
-def _open(key: dict, rows: int, width: int, dtype: torch.dtype, place: str, device: torch.device) -> Table:
-    """The table of a key, as it was left, or a new and empty one."""
-    name = config_hash(key)
+def _open(name: str, rows: int, width: int, dtype: torch.dtype, place: str, device: torch.device) -> Table:
+    """Return the table of that name, as it was left, or a new and empty one."""
     nbytes = rows * (width * dtype.itemsize + 8)
-    path = runtime.data_dir() / "cache" / f"teacher-{name}.table"
+    path = files.data_dir() / "cache" / f"teacher-{name[:12]}.table"
     if place == "auto":
         place = _choose(nbytes, device, path)
-    free = _free(place, device, path)
-    if place == "file" and path.exists():
-        free = None  # its room is taken already
+    free = None if place == "file" and path.exists() else _free(place, device, path)
     too_large = CacheDoesNotFit(
         f"the teacher's answers need {_size(nbytes)} ({rows:,} views of images, {width} numbers each), but "
         f'{_where(place, device, path)} has {_size(free or 0)} free: choose cache="off" (the teacher answers live), '
@@ -202,31 +253,30 @@ def _open(key: dict, rows: int, width: int, dtype: torch.dtype, place: str, devi
     if free is not None and nbytes > free:
         raise too_large
     if place == "file":
-        return _open_file(path, key, rows, width, dtype)
+        return _open_file(path, name, rows, width, dtype)
     at = device if place == "device" else torch.device("cpu")
-    key = f"{place} {at} {name}"
-    if key not in _TABLES:
+    name = f"{place} {at} {name}"
+    if name not in _TABLES:
         _TABLES.clear()  # one teacher's table at a time
         try:
             values = torch.empty(rows, width, dtype=dtype, device=at)
-            _TABLES[key] = Table(values, torch.zeros(rows, dtype=torch.int64, device=at), place)
+            _TABLES[name] = Table(values, torch.zeros(rows, dtype=torch.int64, device=at), place)
         except torch.OutOfMemoryError as error:  # free, but in pieces
             raise too_large from error
-    return _TABLES[key]
+    return _TABLES[name]
 
 
 def _choose(nbytes: int, device: torch.device, path: Path) -> str:
     shares = {"device": 0.5} if device.type == "cuda" else {}
     shares |= {"file": 0.25, "memory": 0.25}
-    found = {place: _free(place, device, path) for place in shares}
+    room = {place: _free(place, device, path) for place in shares}
     for place, share in shares.items():
-        if (place == "file" and path.exists()) or (found[place] is not None and nbytes <= share * found[place]):
+        if (place == "file" and path.exists()) or (room[place] is not None and nbytes <= share * room[place]):
             return place
-    rooms = ", ".join(
-        f"{_where(place, device, path)} has {_size(found[place])} free" for place in shares if found[place] is not None
-    )
+    known = {place: free for place, free in room.items() if free is not None}
+    rooms = (f"{_where(place, device, path)} has {_size(free)} free" for place, free in known.items())
     raise CacheDoesNotFit(
-        f"the teacher's answers need {_size(nbytes)}; {rooms}, of which at most "
+        f"the teacher's answers need {_size(nbytes)}; {', '.join(rooms)}, of which at most "
         f"{', '.join(f'{share:.0%}' for share in shares.values())} are taken unasked"
     )
 
@@ -237,18 +287,17 @@ def _free(place: str, device: torch.device, path: Path) -> int | None:
         return torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else None
     if place == "memory":
         return runtime.free_memory()
-    parent = next(folder for folder in path.parents if folder.exists())
-    return shutil.disk_usage(parent).free
+    return shutil.disk_usage(next(folder for folder in path.parents if folder.exists())).free
 
 
 def _where(place: str, device: torch.device, path: Path) -> str:
     return {"device": str(device), "memory": "the memory", "file": f'the disk of "{path.parent}"'}[place]
 
 
-def _open_file(path: Path, key: dict, rows: int, width: int, dtype: torch.dtype) -> Table:
-    header = json.dumps(key).encode().ljust(_HEADER)
-    values, sums = rows * width * dtype.itemsize, rows * 8
-    start = _HEADER + sums
+def _open_file(path: Path, name: str, rows: int, width: int, dtype: torch.dtype) -> Table:
+    header = json.dumps({"table": name}).encode().ljust(_HEADER)
+    start = _HEADER + rows * 8
+    size = start + rows * width * dtype.itemsize
     path.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(path.with_suffix(".lock")):
         if not path.exists():
@@ -257,15 +306,15 @@ def _open_file(path: Path, key: dict, rows: int, width: int, dtype: torch.dtype)
                 with partial.open("wb") as file:
                     file.write(header)
                     file.flush()
-                    _reserve(file.fileno(), start + values)
+                    _reserve(file.fileno(), size)
                 os.replace(partial, path)
             finally:
                 partial.unlink(missing_ok=True)
-    raw = np.memmap(path, np.uint8, "r+")
-    if len(raw) != start + values or bytes(raw[:_HEADER]) != header:
+    raw = np.memmap(path, np.uint8, "r+") if path.stat().st_size else b""
+    if len(raw) != size or bytes(raw[:_HEADER]) != header:
         raise ValueError(f'"{path}" does not hold the answers that its name says: delete it, they are computed anew')
     raw = torch.from_numpy(raw)
-    return Table(raw[start:].view(dtype).view(rows, width), raw[_HEADER:start].view(torch.int64), "file", path)
+    return Table(raw[start:].view(dtype).view(rows, width), raw[_HEADER:start].view(torch.int64), "file")
 
 
 def _reserve(descriptor: int, nbytes: int) -> None:

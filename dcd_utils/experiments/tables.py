@@ -1,0 +1,152 @@
+"""What the records of a folder say: one tidy table of all results."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from dcd_utils.experiments.methods import method_label, method_order
+from dcd_utils.records import read_record
+from dcd_utils.training import PAPER, recipe_for
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+_CIFAR100 = (50_000, 10_000)  # training and test images
+
+
+def read_records(folder: str | os.PathLike) -> list[dict]:
+    """Return every record in a folder and below it, by name.
+
+    Raises:
+        FileNotFoundError: there is none.
+        ValueError: a file is damaged, or no record.
+    """
+    records = [read_record(path) for path in sorted(Path(folder).rglob("*.json"))]
+    if not records:
+        raise FileNotFoundError(f'no records (*.json) in "{folder}": run python -m dcd_utils reproduce first')
+    return records
+
+
+def read_results(folder: str | os.PathLike) -> pd.DataFrame:
+    """Return one row per run, with columns kind, state, reason, dataset, teacher, student, method ("teacher", "alone",
+    or as `distill` takes it, settings behind an @), seed, accuracy (last epoch, %), best_accuracy, epochs, precision,
+    plain, hardware, torch, images_per_second, departs (in what it is not the published recipe) and group.
+
+    Rows of one group can be compared: one teacher, data, recipe. A teacher's and a student's own runs appear once for
+    every pair that they serve. Probes have target, train_accuracy, C and source_accuracy besides; a benchmark has one
+    row per way, whose name stands as its method.
+
+    Raises:
+        FileNotFoundError: the folder holds no records.
+        ValueError: one of its files is damaged, or no record.
+    """
+    import pandas as pd
+
+    records = read_records(folder)
+    rows = [row for record in records for row in _benchmark_rows(record) + _probe_rows(record)]
+    trained = [record for record in records if record["kind"] in ("train", "weights")]
+    distilled = [record for record in records if record["kind"] == "distill"]
+    digests: dict[tuple, str] = {}  # of the teacher of each pair, which a run that is not applicable does not know
+    for record in distilled:
+        if "weights" in record["config"]["teacher"]:
+            digests.setdefault(_pair(record), record["config"]["teacher"]["weights"])
+    groups: dict[tuple, None] = {}
+    for record in distilled:
+        key = (*_pair(record), record["config"]["teacher"].get("weights", digests.get(_pair(record))))
+        groups[key] = None
+        rows.append(_row(record, record["config"]["teacher"]["name"], method_label(record["config"]), key))
+    serving = set()
+    for key in groups:
+        teacher, student, setting, digest = key
+        own = [record for record in trained if record.get("final_weights") == digest]
+        kin = {(record["config"]["network"]["name"], _setting(record)) for record in own if record["kind"] == "train"}
+        for place, record in enumerate(trained):
+            name = record["config"]["network"]["name"]
+            if record in own or ((name, _setting(record)) in kin and teacher != student):
+                rows.append(_row(record, teacher, "teacher", key) | {"student": student})
+                serving.add(place)
+            if name == student and _setting(record) == setting and record["kind"] == "train":
+                rows.append(_row(record, teacher, "alone", key))
+                serving.add(place)
+    lonely = [record for place, record in enumerate(trained) if place not in serving]
+    rows += [_row(record, None, "alone", (None, _setting(record))) for record in lonely]
+    table = pd.DataFrame(rows)
+    if "epochs" in table:
+        table = table.astype({"epochs": "Int64"})
+    table["order"] = table.method.map(method_order)
+    columns = ["kind", "dataset", "student", "teacher", "group", "order", "seed"]
+    return table.sort_values(columns, na_position="first", kind="stable", ignore_index=True).drop(columns="order")
+
+
+def _pair(record: dict) -> tuple[str, str, str]:
+    return record["config"]["teacher"]["name"], record["config"]["network"]["name"], _setting(record)
+
+
+def _setting(record: dict) -> str:
+    """What must be equal for runs to be compared: the images, and how was trained."""
+    config = record["config"]
+    return json.dumps([config[key] for key in ("train", "test", "recipe", "plain", "compile")], sort_keys=True)
+
+
+def _row(record: dict, teacher: str | None, method: str, group: tuple) -> dict:
+    config, data, history = record["config"], record["data"], record.get("history", [])
+    speeds = [row["images_per_second"] for row in history]
+    return {
+        "kind": record["kind"],
+        "state": record["state"],
+        "reason": record.get("reason"),
+        "dataset": data["name"],
+        "teacher": teacher,
+        "student": config["network"]["name"],
+        "method": method,
+        "seed": config["seed"],
+        "accuracy": record.get("accuracy", float("nan")),
+        "best_accuracy": record.get("best_accuracy", float("nan")),
+        "epochs": config["recipe"].get("epochs"),
+        "precision": config["recipe"]["precision"],
+        "plain": config["plain"],
+        "hardware": record["hardware"],
+        "torch": record["versions"]["torch"],
+        "images_per_second": sum(speeds) / len(speeds) if speeds else None,
+        "departs": "; ".join(_departures(config, data)),
+        "group": json.dumps(group),
+    }
+
+
+def _probe_rows(record: dict) -> list[dict]:
+    if record["kind"] != "probe":
+        return []
+    keys = ("kind", "state", "teacher", "student", "method", "seed", "accuracy", "train_accuracy", "C", "hardware")
+    recipe, data = record["config"]["run"].get("recipe", {}), record["data"]
+    row = {key: record[key] for key in (*keys, "source_accuracy")} | {"target": data["target"], "dataset": data["name"]}
+    row |= {"epochs": recipe.get("epochs"), "torch": record["versions"]["torch"], "classes": data["classes"]}
+    row["images"] = f"{data['train']:,} training and {data['test']:,} test images"
+    return [row | {"group": json.dumps([data["name"], data["target"], record["teacher"], record["student"]])}]
+
+
+def _benchmark_rows(record: dict) -> list[dict]:
+    if record["kind"] != "benchmark":
+        return []
+    keys = ("kind", "state", "teacher", "student", "hardware", "precision")
+    row = {key: record[key] for key in keys} | {"torch": record["versions"]["torch"], "dataset": "random images"}
+    group = json.dumps([record["teacher"], record["student"], record["hardware"]])
+    rates = record["images_per_second"].items()
+    return [row | {"method": way, "images_per_second": rate, "group": group} for way, rate in rates]
+
+
+def _departures(config: dict, data: dict) -> list[str]:
+    departures = []
+    if "".join(filter(str.isalnum, data["name"])).lower() != "cifar100":
+        departures.append(f"{data['name']} instead of CIFAR-100")
+    elif (data["train"], data["test"]) != _CIFAR100:
+        departures.append(
+            f"{data['train']:,} training and {data['test']:,} test images instead of 50,000 and 10,000"
+        )
+    recipe = config["recipe"]
+    expected = json.loads(json.dumps(asdict(recipe_for(PAPER, config["network"]["name"]))))
+    differing = [key for key in expected if key != "precision" and recipe.get(key, expected[key]) != expected[key]]
+    return departures + [f"{key} {recipe[key]} instead of {expected[key]}" for key in differing]

@@ -1,0 +1,83 @@
+"""What features learned on one data set are worth on another: linear probes of a teacher and its students."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from torch import nn
+
+from dcd_utils import analysis, losses, models
+from dcd_utils.data import ImageSet
+from dcd_utils.experiments.plan import course_runs
+from dcd_utils.experiments.profiles import Profile
+from dcd_utils.records import make_record, read_record, write_record
+from dcd_utils.training import check_method
+from dcd_utils.training.config import config_hash, network_facts
+
+
+def transfer(
+    profile: Profile,
+    methods: Iterable[str],
+    train: ImageSet,
+    test: ImageSet,
+    targets: dict[str, tuple[ImageSet, ImageSet]],
+    results: Path,
+) -> list[Path]:
+    """Train or load a teacher and its students, probe each on every target, and keep a record of each probe.
+
+    Args:
+        profile: what to train, and the seeds.
+        methods: "alone", methods as for `distill`; "random": the student before any training. The teacher is always
+            probed.
+        train, test: the image sets to learn from.
+        targets: name -> (train, test) of the data sets that the networks never saw.
+        results: where the folders transfer-<source>-<target> of the records lie.
+
+    Returns:
+        the folders, one per target.
+
+    Raises:
+        ValueError: an unknown method, one that cannot work with the pair, or a target that is what the networks learn
+            from; nothing is then trained.
+    """
+    methods = list(dict.fromkeys(method.lower() for method in methods))
+    distilled = [method for method in methods if method not in ("random", "alone")]
+    for method in distilled:
+        losses.parse(method)  # a misspelt method fails here, not after the trainings
+    for name, (target_train, _) in targets.items():
+        if target_train.digest() == train.digest():
+            raise ValueError(f'target "{name}": the networks learn on just these images; choose another data set')
+    pair = [models.create(name, train.num_classes, seed=0) for name in (profile.student, profile.teacher)]
+    for method in distilled:
+        check_method(*pair, train, method, profile.recipe.batch_size)
+    teacher, students = course_runs(profile, [method for method in methods if method != "random"], train, test)
+    networks = {("teacher", profile.teacher_seed): (teacher.model, teacher.config, teacher.accuracy)}
+    for seed in profile.seeds if "random" in methods else ():
+        fresh = models.create(profile.student, train.num_classes, seed=seed).to(train.device)
+        networks["random", seed] = (fresh, {"network": network_facts(fresh, train.num_classes)}, None)
+    networks |= {key: (run.model, run.config, run.accuracy) for key, run in students.items()}
+    folders = []
+    for name, sets in targets.items():
+        folders.append(results / f"transfer-{train.name}-{name}".replace(" ", "_"))
+        data = {"name": train.name, "target": name, "train": len(sets[0]), "test": len(sets[1])}
+        data["classes"] = sets[0].num_classes
+        for (method, seed), (network, run, accuracy) in networks.items():
+            labels = {"teacher": profile.teacher, "student": profile.student, "method": method, "seed": seed}
+            _probe(folders[-1], network, run, sets, data, labels | {"source_accuracy": accuracy})
+    return folders
+
+
+def _probe(folder: Path, network: nn.Module, run: dict, sets: tuple, data: dict, labels: dict) -> None:
+    """Probe one network and record it, unless its record is there."""
+    train, test = sets
+    facts = {"kind": "probe", "format": 2, "seed": 0, "train": train.digest(), "test": test.digest(), "run": run}
+    label = f"{labels['teacher']}-{labels['student']}-{labels['method']}-seed{labels['seed']}"
+    path = folder / f"{label}-{config_hash(facts)}.json".replace("/", ".")
+    if path.exists() and read_record(path)["state"] == "finished":
+        print(f"{label} to {data['target']}: probed before with exactly this config", flush=True)
+        return
+    probe = analysis.linear_probe(network, train, test, seed=facts["seed"])
+    print(f"{label} to {data['target']}: {probe.accuracy:.2f} %", flush=True)
+    results = {name: getattr(probe, name) for name in ("accuracy", "train_accuracy", "C", "held_out")}
+    write_record(path, make_record(facts, data, **labels, **results))

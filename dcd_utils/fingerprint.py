@@ -1,0 +1,207 @@
+"""What a network or a loss computes, beyond its weights: a fingerprint of its structure, its settings and its code."""
+
+from __future__ import annotations
+
+import dis
+import functools
+import hashlib
+import inspect
+import sys
+import sysconfig
+import types
+import warnings
+from collections.abc import Iterable, Mapping
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from dcd_utils import runtime
+
+_SETTLED = ("dcd_utils", "torch", "torchvision", "timm", "numpy")  # a run's format and library versions stand for these
+_MODULE_STATE = {*vars(nn.Module()), "name", "classes", "options", "version"}  # weights and labels, not settings
+_HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
+_warned: set[str] = set()
+
+
+def fingerprint(value: Any, name: str) -> str:
+    """Return twelve hexadecimal digits that change when what `value` computes does.
+
+    Reads a network's tree of modules, their settings and hooks, and the code of whatever is not part of an installed
+    library, through every function, class and global that this code reaches. Code is compared as Python compiled it,
+    so comments do not count and another Python version is another fingerprint.
+
+    Args:
+        value: a module, a function, or any object.
+        name: how a warning calls it, which says once what could not be looked into.
+    """
+    reader = _Reader()
+    reader.add(value, name)
+    if reader.opaque and name not in _warned:
+        _warned.add(name)
+        warnings.warn(
+            f"{name} holds what cannot be looked into ({', '.join(reader.opaque[:3])}): a change there is taken for "
+            f'the same run. Give {name} an attribute version="1", and another version when you change it',
+            stacklevel=2,
+        )
+    return reader.total.hexdigest()[:12]
+
+
+class _Reader:
+    """Walks through values and adds them to one hash."""
+
+    def __init__(self):
+        self.total = hashlib.sha256()
+        self.order: dict[int, int] = {}  # of what was read, by id, so that cycles end
+        self.alive: list[Any] = []  # an id is only unique while its object lives
+        self.opaque: list[str] = []
+
+    def token(self, *words: object) -> None:
+        self.total.update(repr(words).encode())
+
+    def add(self, value: Any, place: str) -> None:
+        """Add a value; `place` says where it was found."""
+        if value is None or isinstance(value, bool | int | float | complex | str | bytes):
+            return self.token(type(value).__name__, value)
+        if isinstance(value, torch.Tensor):
+            return self.token("tensor", runtime.digest({"": value}))
+        if isinstance(value, np.ndarray) and not value.dtype.hasobject:
+            return self.token("array", value.dtype.str, value.shape, hashlib.sha256(value.tobytes()).hexdigest())
+        if id(value) in self.order:
+            return self.token("seen", self.order[id(value)])
+        self.order[id(value)] = len(self.order)
+        self.alive.append(value)
+        if isinstance(value, nn.Module):
+            self.module(value, place)
+        elif isinstance(value, Mapping):
+            self.items(value.items(), place)
+        elif isinstance(value, set | frozenset):
+            self.items(enumerate(sorted(value, key=repr)), place)
+        elif isinstance(value, tuple | list):
+            self.items(enumerate(value), place)
+        elif isinstance(value, types.FunctionType):
+            self.function(value, place)
+        elif isinstance(value, types.MethodType):
+            self.add(value.__func__, place)
+            self.add(value.__self__, place)
+        elif isinstance(value, functools.partial):
+            self.items(enumerate((value.func, value.args, value.keywords)), place)
+        elif isinstance(value, property | staticmethod | classmethod):
+            self.items(((name, getattr(value, name, None)) for name in ("fget", "fset", "__func__")), place)
+        elif isinstance(value, type):
+            self.type(value, place)
+        elif isinstance(value, types.ModuleType | types.BuiltinFunctionType | torch.dtype | torch.device | torch.Size):
+            self.token(getattr(value, "__name__", str(value)))
+        elif isinstance(value, torch.Generator):
+            self.add(value.get_state(), place)
+        else:
+            self.object(value, place)
+
+    def items(self, pairs: Iterable[tuple[Any, Any]], place: str) -> None:
+        for key, value in pairs:
+            self.add(key, place)
+            self.add(value, f"{place}.{key}")
+
+    def module(self, module: nn.Module, place: str) -> None:
+        self.add(type(module), place)
+        self.token(module.extra_repr())
+        settings = {name: value for name, value in vars(module).items() if name not in _MODULE_STATE}
+        if _library(type(module).__module__) is not None:  # a library's private settings follow from its public ones
+            settings = {name: value for name, value in settings.items() if not name.startswith("_")}
+        self.items(sorted(settings.items()), place)
+        for name in _HOOKS:
+            self.items(enumerate(getattr(module, name).values()), f"{place}.{name}")
+        self.items(module.named_children(), place)
+
+    def function(self, function: types.FunctionType, place: str) -> None:
+        if self.library(function):
+            return
+        self.code(function.__code__, function.__doc__)
+        self.add(function.__defaults__, place)
+        self.add(function.__kwdefaults__, place)
+        for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):
+            try:
+                self.add(cell.cell_contents, f"{place}.{name}")
+            except ValueError:  # not filled yet
+                self.token("empty")
+        names = _global_names(function.__code__)
+        for name in sorted(names & function.__globals__.keys()):
+            value = function.__globals__[name]
+            self.add(value, name)
+            if isinstance(value, types.ModuleType) and _library(value.__name__) is None:
+                used = _attribute_names(function.__code__) & vars(value).keys()
+                self.items(((used_name, vars(value)[used_name]) for used_name in sorted(used)), name)
+
+    def code(self, code: types.CodeType, doc: str | None = None) -> None:
+        self.token(code.co_code, code.co_names, code.co_varnames[: code.co_argcount + code.co_kwonlyargcount])
+        for constant in code.co_consts:
+            if isinstance(constant, types.CodeType):
+                self.code(constant)
+            elif constant is None or constant != doc:
+                self.token(constant)
+
+    def type(self, cls: type, place: str) -> None:
+        if self.library(cls):
+            return
+        for base in cls.__bases__:
+            self.add(base, place)
+        skipped = ("__module__", "__doc__", "__dict__", "__weakref__", "__firstlineno__", "__static_attributes__")
+        self.items(((name, value) for name, value in sorted(vars(cls).items()) if name not in skipped), cls.__name__)
+
+    def object(self, value: Any, place: str) -> None:
+        self.add(type(value), place)
+        if hasattr(value, "__dict__"):
+            self.items(sorted(vars(value).items()), place)
+        elif type(value).__repr__ is object.__repr__:
+            self.opaque.append(f"{place}: {type(value).__name__}")
+        else:
+            self.token(repr(value))
+
+    def library(self, value: Any) -> bool:
+        """Whether a function or class belongs to a library, which its name and version then stand for."""
+        owner = _library(value.__module__)
+        if owner is not None:
+            self.token(value.__module__, value.__qualname__, owner)
+        return owner is not None
+
+
+def is_settled(value: Any) -> bool:
+    """Whether an object's class is this package's own, so that its name and options say what it does."""
+    return type(value).__module__.partition(".")[0] == "dcd_utils"
+
+
+@functools.cache
+def _library(module_name: str | None) -> str | None:
+    """The version of the installed library that a module belongs to; None: somebody's own code."""
+    root = (module_name or "").partition(".")[0]
+    if root in _SETTLED or root in sys.stdlib_module_names - {"__main__"}:
+        return ""
+    try:
+        path = inspect.getfile(sys.modules[root])
+    except (KeyError, TypeError, OSError):
+        return None
+    installed = {sysconfig.get_paths()[name] for name in ("stdlib", "purelib", "platlib")}
+    if not path.startswith(tuple(installed)) and not {"site-packages", "dist-packages"} & set(Path(path).parts):
+        return None
+    try:
+        return metadata.version(root)
+    except metadata.PackageNotFoundError:
+        return ""
+
+
+def _instructions(code: types.CodeType) -> Iterable[dis.Instruction]:
+    yield from dis.get_instructions(code)
+    for constant in code.co_consts:
+        if isinstance(constant, types.CodeType):
+            yield from _instructions(constant)
+
+
+def _global_names(code: types.CodeType) -> set[str]:
+    return {step.argval for step in _instructions(code) if step.opname in ("LOAD_GLOBAL", "LOAD_NAME")}
+
+
+def _attribute_names(code: types.CodeType) -> set[str]:
+    return {step.argval for step in _instructions(code) if step.opname in ("LOAD_ATTR", "LOAD_METHOD")}

@@ -34,7 +34,7 @@ def test_parts_equal_the_package_in_values_and_gradients(exp_t, bias, alpha):
         assert parts.log_scale_gradient == pytest.approx(log_scale.grad.item(), abs=1e-12)
 
 
-def shown(explorer):
+def numbers(explorer):
     """The numbers in the picture's tables."""
     return [float(number) for number in re.findall(r">(-?\d+\.\d+)<", explorer.picture.value)]
 
@@ -43,7 +43,7 @@ def test_each_slider_moves_what_it_should():
     explorer = interactive.loss_explorer()
     start, picture = explorer.parts, explorer.picture.value
     assert explorer.exp_t.value == pytest.approx(math.e) and explorer.bias.value == 0 and explorer.alpha.value == 0.5
-    assert shown(explorer)[:4] == pytest.approx(start.scores[0], abs=0.005)
+    assert numbers(explorer)[:4] == pytest.approx(start.scores[0], abs=0.005)
 
     explorer.exp_t.value = 5.0
     assert explorer.parts.scale == 5.0 and explorer.picture.value != picture

@@ -1,4 +1,4 @@
-"""Floor 2: what a network's representation looks like, in numbers. Arrays in, arrays out; nothing here draws.
+"""What a network's representation looks like, in numbers. Arrays in, arrays out; nothing here draws.
 
 Arguments may be NumPy arrays or tensors on any device. scikit-learn and umap-learn load when first needed.
 """
@@ -10,21 +10,7 @@ from dcd_utils.analysis.probe import LinearProbe, linear_probe
 from dcd_utils.analysis.similarity import knn_accuracy, linear_cka, neighbour_overlap, silhouette, trustworthiness
 
 __all__ = [
-    "Embedding",
-    "Extracted",
-    "LinearProbe",
-    "aligned_umap",
-    "class_correlation",
-    "class_means",
-    "confusion",
-    "extract",
-    "knn_accuracy",
-    "linear_cka",
-    "linear_probe",
-    "logit_difference",
-    "neighbour_overlap",
-    "silhouette",
-    "trustworthiness",
-    "tsne",
-    "umap",
-]
+    "Embedding", "Extracted", "LinearProbe", "aligned_umap", "class_correlation", "class_means", "confusion", "extract",
+    "knn_accuracy", "linear_cka", "linear_probe", "logit_difference",
+    "neighbour_overlap", "silhouette", "trustworthiness", "tsne", "umap",
+]  # fmt: skip

@@ -1,6 +1,4 @@
-"""Turns what callers pass into clean arrays, or says what is wrong with it."""
-
-from __future__ import annotations
+"""Turn what callers pass into clean arrays, or say what is wrong with it."""
 
 import numpy as np
 
@@ -34,7 +32,7 @@ def labels(values, count: int, name: str = "labels") -> np.ndarray:
 
 
 def class_labels(values, count: int, num_classes: int) -> np.ndarray:
-    """Integers [count] in [0, num_classes) that name every class at least once."""
+    """`values` as integers [count] in [0, num_classes) that name every class at least once."""
     values = labels(values, count)
     if values.min() < 0 or values.max() >= num_classes:
         raise ValueError(
@@ -51,7 +49,7 @@ def class_labels(values, count: int, num_classes: int) -> np.ndarray:
 
 
 def same_images(x: np.ndarray, y: np.ndarray, x_name: str, y_name: str) -> None:
-    """Both must have a row for each image, in one order."""
+    """Raise ValueError unless both have as many rows."""
     if len(x) != len(y):
         raise ValueError(
             f"{x_name} has {len(x)} rows and {y_name} has {len(y)}: row i of both must come from the same image"
@@ -59,7 +57,7 @@ def same_images(x: np.ndarray, y: np.ndarray, x_name: str, y_name: str) -> None:
 
 
 def neighbours(k: int, count: int, name: str = "k") -> int:
-    """A number of neighbours that `count` candidates can supply."""
+    """`k` if `count` candidates can supply as many neighbours."""
     if k < 1 or k > count:
         raise ValueError(f"{name}={k} neighbours were asked for, but there are {count} candidates: choose 1 to {count}")
     return int(k)

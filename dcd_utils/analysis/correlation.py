@@ -1,7 +1,5 @@
 """How a network relates classes to each other."""
 
-from __future__ import annotations
-
 import numpy as np
 
 from dcd_utils.analysis import checks
@@ -44,23 +42,25 @@ def logit_difference(student_logits, teacher_logits, labels, standardise: bool =
     Raises:
         ValueError: bad shapes, NaN, different images or classes, a class without images, an image of equal logits.
     """
-    means = []
     student, teacher = checks.matrix(student_logits, "student logits"), checks.matrix(teacher_logits, "teacher logits")
     checks.same_images(student, teacher, "student logits", "teacher logits")
     if student.shape[1] != teacher.shape[1]:
         raise ValueError(
             f"the student has {student.shape[1]} classes, the teacher {teacher.shape[1]}: they must be the same"
         )
-    for name, logits in (("student", student), ("teacher", teacher)):
-        if standardise:
-            if (np.ptp(logits, axis=1) == 0).any():
-                raise ValueError(f"the {name}'s logits of an image are all equal: they cannot be standardised")
-            logits = logits.astype(np.float64) - logits.mean(axis=1, keepdims=True, dtype=np.float64)
-            logits /= logits.std(axis=1, ddof=1, keepdims=True)
-        means.append(class_means(logits, labels, logits.shape[1]))
-    difference = np.abs(means[0] - means[1])
+    if standardise:
+        student, teacher = _standardised(student, "student"), _standardised(teacher, "teacher")
+    classes = student.shape[1]
+    difference = np.abs(class_means(student, labels, classes) - class_means(teacher, labels, classes))
     np.fill_diagonal(difference, 0.0)
     return difference
+
+
+def _standardised(logits, name):
+    if (np.ptp(logits, axis=1) == 0).any():
+        raise ValueError(f"the {name}'s logits of an image are all equal: they cannot be standardised")
+    logits = logits.astype(np.float64) - logits.mean(axis=1, keepdims=True, dtype=np.float64)
+    return logits / logits.std(axis=1, ddof=1, keepdims=True)
 
 
 def confusion(logits, labels) -> np.ndarray:

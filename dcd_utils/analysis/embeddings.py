@@ -4,8 +4,6 @@ Neither preserves distances between far-apart groups, sizes of groups or densiti
 put a number beside it (`trustworthiness`).
 """
 
-from __future__ import annotations
-
 import warnings
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,19 +13,13 @@ import numpy as np
 
 from dcd_utils.analysis import checks
 
-# How far along the list of networks AlignedUMAP's pull reaches; its cost grows with it.
-WINDOW = 2
-# From so many images on, umap-learn searches for neighbours instead of computing all distances.
-MANY = 4096
+WINDOW = 2  # how far along the list of networks AlignedUMAP's pull reaches; its cost grows with it
+MANY = 4096  # from so many images on, umap-learn searches for neighbours instead of computing all distances
 
 
 @dataclass(frozen=True)
 class Embedding:
-    """Attributes:
-    points: float32 [N, 2], row i for image i.
-    method: "t-SNE", "UMAP" or "aligned UMAP".
-    settings: everything needed to draw the same map again.
-    """
+    """A map: points float32 [N, 2], row i for image i; the method; and all settings needed to draw it again."""
 
     points: np.ndarray
     method: str
@@ -36,11 +28,11 @@ class Embedding:
     @property
     def caption(self) -> str:
         """Method and settings in one line, to be printed under a picture."""
-        settings = dict(self.settings)
-        treatment = ", standardised" if settings.pop("standardised") else " as they are"
-        features = f"{settings.pop('width')} features{treatment}"
-        pairs = [f"{name.replace('_', ' ')} {value}" for name, value in settings.items() if name != "images"]
-        return f"{self.method} of {settings['images']:,} images, {features}; " + ", ".join(pairs)
+        data = "images", "width", "standardised"
+        images, width, standardised = (self.settings[name] for name in data)
+        pairs = [f"{name.replace('_', ' ')} {value}" for name, value in self.settings.items() if name not in data]
+        treatment = ", standardised" if standardised else " as they are"
+        return f"{self.method} of {images:,} images, {width} features{treatment}; {', '.join(pairs)}"
 
 
 def tsne(
@@ -64,10 +56,8 @@ def tsne(
 
     features = _prepare(features, "features", standardise)
     if not 0 < perplexity < len(features):
-        raise ValueError(
-            f"perplexity={perplexity} was given for {len(features)} images: "
-            "it must be above 0 and below the number of images"
-        )
+        count = len(features)
+        raise ValueError(f"perplexity={perplexity} was given for {count} images: it must be above 0 and below {count}")
     settings = {"perplexity": float(perplexity), "metric": metric, "init": "pca", "max_iter": max_iter}
     points = TSNE(2, random_state=seed, learning_rate="auto", **settings).fit_transform(features)
     return _embedding(points, "t-SNE", settings, features, standardise, seed)
@@ -138,14 +128,8 @@ def aligned_umap(
     settings = _umap_settings(n_neighbors, min_dist, metric, count)
     data, options = zip(*(_distances(features, settings) for features in prepared), strict=True)
     same_image = [dict(enumerate(range(count))) for _ in pairwise(prepared)]
-    mapper = AlignedUMAP(
-        random_state=seed,
-        transform_seed=seed,
-        alignment_regularisation=alignment,
-        alignment_window_size=WINDOW,
-        n_epochs=epochs,
-        **options[0],
-    )
+    options = {**options[0], "alignment_regularisation": alignment, "alignment_window_size": WINDOW, "n_epochs": epochs}
+    mapper = AlignedUMAP(random_state=seed, transform_seed=seed, **options)
     threads = numba.get_num_threads()
     numba.set_num_threads(1)  # its epochs are too short to share: threads would only wait for each other
     try:
@@ -200,9 +184,7 @@ def _quiet():
     """Silence three remarks of umap-learn that tell a reader nothing: that a seed means one thread, and that a map made
     from distances cannot be inverted, nor one from neighbours be added to."""
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="n_jobs value", category=UserWarning)
-        warnings.filterwarnings("ignore", message="using precomputed metric", category=UserWarning)
-        warnings.filterwarnings("ignore", message="precomputed_knn", category=UserWarning)
+        warnings.filterwarnings("ignore", "n_jobs value|using precomputed metric|precomputed_knn", UserWarning)
         yield
 
 

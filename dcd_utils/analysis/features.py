@@ -1,7 +1,5 @@
 """What a trained network says about each image."""
 
-from __future__ import annotations
-
 from typing import NamedTuple
 
 import numpy as np
@@ -13,7 +11,7 @@ from dcd_utils.analysis import checks
 
 
 class Extracted(NamedTuple):
-    """One row an image, in the order of the image set.
+    """One row per image, in the order of the image set.
 
     Attributes:
         pooled: float32 [N, d], penultimate features.
@@ -51,7 +49,7 @@ def extract(model: nn.Module, image_set, batch_size: int | None = None) -> Extra
     labels = torch.as_tensor(image_set.labels)
     device = next((parameter.device for parameter in model.parameters()), labels.device)
     batch_size = batch_size or runtime.inference_batch(device)
-    # Part by part, because a caller may keep some batch norms in eval mode on purpose.
+    # part by part, because a caller may keep some batch norms in eval mode on purpose
     modes = {module: module.training for module in model.modules()}
     pooled, logits = [], []
     model.eval()
@@ -60,17 +58,14 @@ def extract(model: nn.Module, image_set, batch_size: int | None = None) -> Extra
             images = image_set.batch(indices).to(device)
             if images.ndim == 4 and device.type in ("cpu", "cuda"):
                 images = images.contiguous(memory_format=torch.channels_last)  # convolutions run faster on this layout
-            found = model.features(images)
-            pooled.append(found.pooled.float().cpu())
-            logits.append(found.logits.float().cpu())
+            features = model.features(images)
+            pooled.append(features.pooled.float().cpu())
+            logits.append(features.logits.float().cpu())
     finally:
         for module, training in modes.items():
             module.training = training
-    return Extracted(
-        checks.matrix(torch.cat(pooled), "pooled features"),
-        checks.matrix(torch.cat(logits), "logits"),
-        labels.cpu().numpy().astype(np.int64),
-    )
+    pooled, logits = checks.matrix(torch.cat(pooled), "pooled features"), checks.matrix(torch.cat(logits), "logits")
+    return Extracted(pooled, logits, labels.cpu().numpy().astype(np.int64))
 
 
 def class_means(values, labels, num_classes: int) -> np.ndarray:

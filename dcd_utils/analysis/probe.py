@@ -1,7 +1,5 @@
 """How far a frozen representation travels: a linear classifier on its features, for other classes and other images."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -62,32 +60,28 @@ def linear_probe(
         ValueError: train and test disagree about classes, a class with fewer than 5 training images, fewer than two
             classes, candidates that are not positive, or what `extract` refuses.
     """
+    from sklearn.model_selection import train_test_split
+
     if tuple(train.classes) != tuple(test.classes):
         raise ValueError(
             f"train has {len(train.classes)} classes ({train.classes[0]}, ...), test {len(test.classes)} "
             f"({test.classes[0]}, ...): both must come from one data.load"
         )
-    found, unseen = (extract(model, part, batch_size) for part in (train, test))
-    return _fit(
-        found.pooled, found.labels, unseen.pooled, unseen.labels, tuple(map(str, train.classes)), seed, candidates
-    )
-
-
-def _fit(features, labels, test_features, test_labels, classes, seed, candidates) -> LinearProbe:
-    """The probe on features [N, D] and [M, D] with labels [N] and [M]."""
-    from sklearn.model_selection import train_test_split
-
     candidates = sorted({float(candidate) for candidate in candidates})
     if not candidates or not 0 < candidates[0] <= candidates[-1] < float("inf"):
         raise ValueError(f"candidates={candidates} was given: pass positive values of C, for instance (0.01, 0.1, 1)")
-    if len(classes) < 2:
-        raise ValueError(f"there is 1 class ({classes[0]}): a classifier needs at least 2")
-    counts = np.bincount(labels, minlength=len(classes))
+    if len(train.classes) < 2:
+        raise ValueError(f"there is 1 class ({train.classes[0]}): a classifier needs at least 2")
+    (features, _, labels), (test_features, _, test_labels) = (
+        extract(model, part, batch_size) for part in (train, test)
+    )
+    counts = np.bincount(labels, minlength=len(train.classes))
     few = np.flatnonzero(counts < FEWEST)
     if len(few):
         raise ValueError(
-            f'{len(few)} of {len(classes)} classes have fewer than {FEWEST} training images ("{classes[few[0]]}" has '
-            f"{counts[few[0]]}): a fifth of each class is held out, so pass at least {FEWEST} of each"
+            f"{len(few)} of {len(counts)} classes have fewer than {FEWEST} training images "
+            f'("{train.classes[few[0]]}" has {counts[few[0]]}): a fifth of each class is held out, so pass at least '
+            f"{FEWEST} of each"
         )
     fitted, held_out = train_test_split(np.arange(len(labels)), test_size=0.2, stratify=labels, random_state=seed)
     scores = {}
@@ -96,14 +90,8 @@ def _fit(features, labels, test_features, test_labels, classes, seed, candidates
         scores[candidate] = _accuracy(classifier.predict(features[held_out]), labels[held_out])
     best = max(candidates, key=scores.get)
     classifier = _classifier(best, features, labels)
-    predictions = classifier.predict(test_features)
-    return LinearProbe(
-        accuracy=_accuracy(predictions, test_labels),
-        train_accuracy=_accuracy(classifier.predict(features), labels),
-        C=best,
-        held_out=scores,
-        predictions=predictions,
-    )
+    predictions, train_accuracy = classifier.predict(test_features), _accuracy(classifier.predict(features), labels)
+    return LinearProbe(_accuracy(predictions, test_labels), train_accuracy, best, scores, predictions)
 
 
 def _classifier(C, features, labels):

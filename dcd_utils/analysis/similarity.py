@@ -1,7 +1,5 @@
 """The numbers behind the pictures: how alike two representations are, and how well one separates the classes."""
 
-from __future__ import annotations
-
 import numpy as np
 
 from dcd_utils.analysis import checks
@@ -25,17 +23,17 @@ def linear_cka(x, y, debiased: bool = True) -> float:
         raise ValueError(f"{len(x)} images were given: this CKA needs at least {fewest}")
     x, y = x - x.mean(axis=0), y - y.mean(axis=0)
     hsic = _debiased_hsic if debiased else lambda a, b: np.square(a.T @ b).sum()
-    own = hsic(x, x) * hsic(y, y)
-    if not own > 0:
+    norms = hsic(x, x) * hsic(y, y)
+    if not norms > 0:
         raise ValueError("x or y is the same for every image (or nearly so): its similarity to anything is undefined")
-    return float(hsic(x, y) / np.sqrt(own))
+    return float(hsic(x, y) / np.sqrt(norms))
 
 
 def _debiased_hsic(x, y):
     """n (n - 3) times the unbiased HSIC of the kernels x x^T and y y^T, without ever forming these [N, N] matrices."""
     n = len(x)
     x_norms, y_norms = np.square(x).sum(axis=1), np.square(y).sum(axis=1)
-    # Row sums of the kernels with their diagonals removed.
+    # row sums of the kernels with their diagonals removed
     x_rows, y_rows = x @ x.sum(axis=0) - x_norms, y @ y.sum(axis=0) - y_norms
     trace = np.square(x.T @ y).sum() - x_norms @ y_norms
     return trace + x_rows.sum() * y_rows.sum() / ((n - 1) * (n - 2)) - 2 * (x_rows @ y_rows) / (n - 2)
@@ -96,8 +94,7 @@ def trustworthiness(features, points, k: int = 15) -> float:
 
     features, points = checks.matrix(features, "features"), checks.matrix(points, "points")
     checks.same_images(features, points, "features", "points")
-    # From N / 2 on, the measure is no longer normalised to [0, 1].
-    checks.neighbours(k, (len(features) - 1) // 2)
+    checks.neighbours(k, (len(features) - 1) // 2)  # beyond, the measure is no longer normalised to [0, 1]
     return float(sklearn_trustworthiness(features, points, n_neighbors=k))
 
 

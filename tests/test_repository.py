@@ -158,7 +158,11 @@ class TestNotebooks:
         assert sum(cell["cell_type"] == "markdown" for cell in cells) >= 1.2 * len(code)
 
     def test_parameters_select_the_quick_profile(self, path, code):
-        (parameters,) = [cell for cell in code if "parameters" in cell["metadata"].get("tags", [])]
+        tagged = [cell for cell in code if "parameters" in cell["metadata"].get("tags", [])]
+        if path.stem == "02_dcd_loss":  # it trains nothing and loads nothing, so they would change nothing
+            assert not tagged
+            return
+        (parameters,) = tagged
         assert parameters is code[1]
         statements = ast.parse("".join(parameters["source"])).body
         values = {statement.targets[0].id: ast.literal_eval(statement.value) for statement in statements}

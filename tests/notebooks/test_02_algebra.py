@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from notebook_code import definitions
 
 from dcd_utils import losses, runtime
+from dcd_utils.models import Features
 
 
 def wide(*shape, seed=0):
@@ -52,6 +53,40 @@ def test_defaults_equal_the_package(taught):
     assert (ours.alpha, ours.max_scale) == (package.alpha, package.max_scale)
     assert {k: v.shape for k, v in ours.state_dict().items()} == {k: v.shape for k, v in package.state_dict().items()}
     assert (ours.log_scale.item(), ours.bias.item()) == (1.0, 0.0)
+
+
+@pytest.mark.parametrize(
+    ("method", "weights", "stated"),
+    [
+        ("kd", None, (0.1, 0.9, 0.0)),
+        ("dcd", None, (1.0, 0.0, 1.0)),
+        ("dcd+kd", None, (1.0, 1.0, 1.0)),
+        ("dcd+kd", {"classification": 0.5, "kd": 2.0, "dcd": 0.8}, (0.5, 2.0, 0.8)),
+    ],
+)
+def test_the_objective_as_a_sum_equals_the_package(taught, method, weights, stated):
+    inputs = [wide(6, size, seed=size).requires_grad_() for size in (7, 5)]
+    student = Features([], *inputs)
+    teacher = Features([], wide(6, 9, seed=2), 3 * wide(6, 5, seed=3))
+    labels = torch.tensor([0, 1, 2, 3, 4, 0])
+    options = {"embed_dim": 4} if "dcd" in method else {}
+    objective = losses.objective(method, student, teacher, weights=weights, **options)
+    dcd_loss = objective.losses["dcd"] if "dcd" in method else losses.DCDLoss(7, 9)
+    total, terms = taught.weighted_sum(student, teacher, labels, dcd_loss, *stated)
+    package_total, package_terms = objective(student, teacher, labels)
+    torch.testing.assert_close(total, package_total, atol=1e-10, rtol=0)
+    for name in objective.weights:
+        torch.testing.assert_close(terms[name].detach(), package_terms[name], atol=1e-10, rtol=0)
+    gradients = [torch.autograd.grad(value, inputs[1])[0] for value in (total, package_total)]
+    torch.testing.assert_close(*gradients, atol=1e-10, rtol=0)
+
+
+def test_the_default_weights_of_the_sum_are_those_of_dcd_with_kd(taught):
+    features = Features([], wide(6, 7), wide(6, 5, seed=1))
+    dcd_loss = losses.DCDLoss(7, 7)
+    total, terms = taught.weighted_sum(features, features, torch.arange(6) % 5, dcd_loss)
+    assert total.item() == pytest.approx(sum(terms.values()).item())
+    assert set(terms) == set(losses.objective("dcd+kd", features, features).weights)
 
 
 @pytest.mark.parametrize("size", [2, 4, 9])

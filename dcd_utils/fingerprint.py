@@ -93,7 +93,11 @@ class _Reader:
             self.items(((name, getattr(value, name, None)) for name in ("fget", "fset", "__func__")), place)
         elif isinstance(value, type):
             self.type(value, place)
-        elif isinstance(value, types.ModuleType | types.BuiltinFunctionType | torch.dtype | torch.device | torch.Size):
+        elif isinstance(value, types.ModuleType):
+            self.token(value.__name__)
+            if _library(value.__name__) is None:
+                self.opaque.append(f"{place}: module {value.__name__}")
+        elif isinstance(value, types.BuiltinFunctionType | torch.dtype | torch.device | torch.Size):
             self.token(getattr(value, "__name__", str(value)))
         elif isinstance(value, torch.Generator):
             self.add(value.get_state(), place)
@@ -114,34 +118,52 @@ class _Reader:
         self.items(sorted(settings.items()), place)
         for name in _HOOKS:
             self.items(enumerate(getattr(module, name).values()), f"{place}.{name}")
+        for name, parameter in module._parameters.items():
+            if parameter is not None:  # shared weights learn together; a hook changes their gradients
+                self.token(name, self.order.setdefault(id(parameter), len(self.order)))
+                self.items(enumerate((parameter._backward_hooks or {}).values()), f"{place}.{name}")
         self.items(module.named_children(), place)
 
     def function(self, function: types.FunctionType, place: str) -> None:
         if self.library(function):
             return
-        self.code(function.__code__, function.__doc__)
+        self.code(function.__code__)
         self.add(function.__defaults__, place)
         self.add(function.__kwdefaults__, place)
         for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):
             try:
-                self.add(cell.cell_contents, f"{place}.{name}")
+                self.reached(cell.cell_contents, f"{place}.{name}", function)
             except ValueError:  # not filled yet
                 self.token("empty")
-        names = _global_names(function.__code__)
-        for name in sorted(names & function.__globals__.keys()):
-            value = function.__globals__[name]
-            self.add(value, name)
-            if isinstance(value, types.ModuleType) and _library(value.__name__) is None:
-                used = _attribute_names(function.__code__) & vars(value).keys()
-                self.items(((used_name, vars(value)[used_name]) for used_name in sorted(used)), name)
+        for name in sorted(_names(function.__code__, "LOAD_GLOBAL", "LOAD_NAME") & function.__globals__.keys()):
+            self.reached(function.__globals__[name], name, function)
+        for name in sorted(_names(function.__code__, "IMPORT_NAME")):
+            beside = f"{function.__globals__.get('__package__')}.{name}"  # a relative import
+            module = sys.modules.get(name, sys.modules.get(beside))
+            if module is not None:
+                self.reached(module, name, function)
+            elif _library(name) is None:
+                self.opaque.append(f"{place}: module {name}")
 
-    def code(self, code: types.CodeType, doc: str | None = None) -> None:
-        self.token(code.co_code, code.co_names, code.co_varnames[: code.co_argcount + code.co_kwonlyargcount])
-        for constant in code.co_consts:
-            if isinstance(constant, types.CodeType):
-                self.code(constant)
-            elif constant is None or constant != doc:
-                self.token(constant)
+    def reached(self, value: Any, place: str, function: types.FunctionType) -> None:
+        """Add what a function's code reaches by name; of somebody's own module, what the code uses of it."""
+        if not isinstance(value, types.ModuleType) or _library(value.__name__) is not None:
+            return self.add(value, place)
+        self.token(value.__name__)
+        used = _names(function.__code__, "LOAD_ATTR", "LOAD_METHOD", "IMPORT_FROM") & vars(value).keys()
+        for name in sorted(used):
+            member = vars(value)[name]
+            if not isinstance(member, types.ModuleType) or member.__name__.startswith(value.__name__ + "."):
+                self.reached(member, f"{place}.{name}", function)
+
+    def code(self, code: types.CodeType) -> None:
+        self.token(code.co_varnames[: code.co_argcount + code.co_kwonlyargcount])
+        for step in dis.get_instructions(code):  # which never load a docstring
+            if isinstance(step.argval, types.CodeType):
+                self.code(step.argval)
+            else:  # the order of a set of strings is another one in each process
+                argument = sorted(map(repr, step.argval)) if isinstance(step.argval, frozenset) else step.argval
+                self.token(step.opname, argument)
 
     def type(self, cls: type, place: str) -> None:
         if self.library(cls):
@@ -149,13 +171,14 @@ class _Reader:
         for base in cls.__bases__:
             self.add(base, place)
         skipped = ("__module__", "__doc__", "__dict__", "__weakref__", "__firstlineno__", "__static_attributes__")
+        skipped += ("__dataclass_fields__", "__dataclass_params__")  # __init__ says the same
         self.items(((name, value) for name, value in sorted(vars(cls).items()) if name not in skipped), cls.__name__)
 
     def object(self, value: Any, place: str) -> None:
         self.add(type(value), place)
         if hasattr(value, "__dict__"):
             self.items(sorted(vars(value).items()), place)
-        elif type(value).__repr__ is object.__repr__:
+        elif type(value).__repr__ is object.__repr__ or " at 0x" in repr(value):
             self.opaque.append(f"{place}: {type(value).__name__}")
         else:
             self.token(repr(value))
@@ -164,7 +187,7 @@ class _Reader:
         """Whether a function or class belongs to a library, which its name and version then stand for."""
         owner = _library(value.__module__)
         if owner is not None:
-            self.token(value.__module__, value.__qualname__, owner)
+            self.token(value.__module__, value.__qualname__, value.__name__, owner)
         return owner is not None
 
 
@@ -199,9 +222,6 @@ def _instructions(code: types.CodeType) -> Iterable[dis.Instruction]:
             yield from _instructions(constant)
 
 
-def _global_names(code: types.CodeType) -> set[str]:
-    return {step.argval for step in _instructions(code) if step.opname in ("LOAD_GLOBAL", "LOAD_NAME")}
-
-
-def _attribute_names(code: types.CodeType) -> set[str]:
-    return {step.argval for step in _instructions(code) if step.opname in ("LOAD_ATTR", "LOAD_METHOD")}
+def _names(code: types.CodeType, *operations: str) -> set[str]:
+    """What these operations name in a function's code, and in the functions within it."""
+    return {step.argval for step in _instructions(code) if step.opname in operations}

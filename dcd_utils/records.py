@@ -51,7 +51,7 @@ def read_record(path: Path) -> dict[str, Any]:
     try:
         record = json.loads(path.read_bytes())
         if not isinstance(record, dict) or not {"kind", "state", "config", "sha256"} <= set(record):
-            raise ValueError(f'"{path}" is no record of a run: take it out of this folder')
+            raise ValueError(f'"{path}" is no record of a run, and does not belong there')
         if record["sha256"] != _checksum(record):
             raise json.JSONDecodeError("its content does not match its checksum", "", 0)
     except (json.JSONDecodeError, UnicodeDecodeError) as error:

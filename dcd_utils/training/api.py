@@ -130,7 +130,7 @@ def prepare(
             f"the teacher was trained on other classes ({_some(teacher_classes)}) than the student's data has "
             f"({_some(train.classes)}): train the teacher on the same data set"
         )
-    if {id(parameter) for parameter in student.parameters()} & {id(parameter) for parameter in teacher.parameters()}:
+    if _storage(student) & _storage(teacher):
         raise ValueError("student and teacher share weights: pass two networks, for instance copy.deepcopy of one")
     recipe = _decided(student, train, test, recipe, plain)
     examples = [_example(student, train, "student"), _example(teacher, train, "teacher")]
@@ -282,16 +282,14 @@ def _guide(job: Job, teacher: nn.Module | None, cache: str, facts: dict):
     if cache == "off":
         return live, ", live teacher (its maps are read)" if job.objective.reads_maps else ", live teacher"
     try:
-        stored = StoredTeacher(
-            teacher, job.train, job.recipe.precision, job.recipe.batch_size, cache, facts["teacher"]
-        )
-    except OSError as error:  # a full disk
-        return live, f", live teacher (its answers cannot be stored: {error})"
-    except ValueError as error:  # no room, or a damaged file
-        if parse_cache(cache)[0] != "auto":
+        stored = StoredTeacher(teacher, job.train, job.recipe.precision, job.recipe.batch_size, cache, facts["teacher"])
+    except (OSError, ValueError) as error:  # a full disk; no room, or a damaged file
+        place, storage = parse_cache(cache)
+        # nobody asked for a table, so nobody is stopped for the want of one; but a live teacher rounds nothing
+        if storage or (isinstance(error, ValueError) and place != "auto"):
             raise
-        # nobody asked for a table, so nobody is stopped for the want of one
-        return live, f", live teacher ({error})"
+        reason = f"its answers cannot be stored: {error}" if isinstance(error, OSError) else str(error)
+        return live, f", live teacher ({reason})"
     return stored, f", cached teacher ({stored})"
 
 
@@ -372,6 +370,11 @@ def _example(model: nn.Module, image_set: ImageSet, role: str) -> models.Feature
         output = model.eval().features(image_set.batch(torch.arange(2, device=image_set.device)))
     check_outputs(output.logits, image_set, role)
     return output
+
+
+def _storage(network: nn.Module) -> set[int]:
+    """Return where the weights lie in memory."""
+    return {parameter.untyped_storage().data_ptr() for parameter in network.parameters() if parameter.numel()}
 
 
 def _some(classes) -> str:

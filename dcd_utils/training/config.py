@@ -103,7 +103,7 @@ def loss_code(objective: losses.Objective) -> dict[str, str]:
         method = losses.METHODS[name]
         if method.version:
             code[name] = f"version {method.version}"
-        elif not str(getattr(method.build, "__module__", "")).startswith("dcd_utils."):
+        elif not str(getattr(method.build, "__module__", "")).startswith("dcd_utils.") or not is_settled(loss):
             code[name] = fingerprint((loss, method.reads, method.needs), name)
     return code
 

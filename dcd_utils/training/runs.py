@@ -121,13 +121,18 @@ class RunFolder:
         """
         path = self.path / RECORD
         if not path.exists():
-            if self.path.exists() and any(not entry.name.startswith(".") for entry in self.path.iterdir()):
+            entries = self.path.iterdir() if self.path.exists() else ()
+            names = {entry.name for entry in entries if not entry.name.startswith(".")}
+            if any(name not in (WEIGHTS, LEARNED) and not name.startswith("checkpoint-") for name in names):
                 raise ValueError(f'"{self.path}" is not empty and not a run: choose another run_dir')
+            if names:
+                raise ValueError(f'"{path}" is missing: delete the folder "{self.path}" to train this run anew')
             return None
         try:
             record = read_record(path)
         except ValueError as error:
-            raise ValueError(f'{error}: delete the folder "{self.path}" to train this run anew') from error
+            advice = f'delete the folder "{self.path}" to train this run anew, or choose another run_dir'
+            raise ValueError(f"{error}: {advice}") from error
         if record["config"] != self.config:
             raise ValueError(
                 f'"{self.path}" holds another run: {differences(record["config"], self.config)}. '

@@ -29,7 +29,7 @@ from dcd_utils.training.precision import autocast
 
 PLACES = ("device", "memory", "file")
 STORAGE = {"fp16": torch.float16, "bf16": torch.bfloat16}
-_FORMAT = 2
+_FORMAT = 3
 _HEADER = 4096  # bytes in front of a file's table: what it holds, as JSON
 _CHUNK = 16384  # rows that are checked or copied at once
 _TABLES: dict[str, Table] = {}  # the latest table in memory or on a device, by its key
@@ -104,7 +104,7 @@ def parse_cache(cache: str) -> tuple[str, str | None]:
         ValueError: an unknown place or type.
     """
     place, _, storage = cache.partition(":") if isinstance(cache, str) else (cache, "", "")
-    if place not in ("auto", "off", *PLACES) or (storage and storage not in STORAGE):
+    if place not in ("auto", "off", *PLACES) or (storage and (storage not in STORAGE or place == "off")):
         raise ValueError(
             f'cache="{cache}" was given: choose "auto", "off", {", ".join(map(repr, PLACES))}, or one of these with '
             f'":fp16" or ":bf16" behind it, which halves a table of 32-bit numbers and is no longer exact'
@@ -151,9 +151,9 @@ class Table:
 
 
 def _checksums(values: Tensor) -> Tensor:
-    """An odd number for each row, from its bits and their places."""
+    """An odd number for each row, from its bits and their places; one that is far from 0 where all are zero."""
     bits = values.view(torch.int32 if values.element_size() == 4 else torch.int16).long()
-    return (bits * torch.arange(1, 2 * bits.shape[1], 2, device=bits.device)).sum(dim=1) * 2 + 1
+    return (bits * torch.arange(1, 2 * bits.shape[1], 2, device=bits.device)).sum(dim=1) * 2 + 0x5DEECE66D
 
 
 class StoredTeacher(FrozenTeacher):

@@ -259,7 +259,7 @@ def test_figures_are_stored_small_and_never_larger():
 
 
 def test_a_plain_figure_shows_after_a_themed_one(course):
-    themed = 'import numpy as np\nfrom dcd_utils import plots\nplots.confusion(np.eye(3), ["a", "b", "c"]);'
+    themed = 'import numpy as np\nfrom dcd_utils import plots\nplots.matrix(np.eye(3), ["a", "b", "c"]);'
     done, failure = notebooks.execute(course("12_themed", code(themed), code(FIGURE)))
     assert failure is None
     assert [output for output in done.cells[1].outputs if "image/png" in output.get("data", {})]

@@ -41,7 +41,7 @@ def curves(
     Args:
         lines: name -> (x values [N], y values [N]), or y values [draws, N]: a line at the mean, a dot for each draw.
         x, y: the axes' labels.
-        levels: name -> height of a dotted horizontal line.
+        levels: name -> height of a dashed horizontal line.
         bands: name of a line -> half width of the band around it.
         legend: its place, as Matplotlib names places.
         **settings: of the axes, for instance xscale="log", xticks=[1, 10], xticklabels=["1", "10"].
@@ -85,7 +85,7 @@ def training_curves(
         histories: {name: history}, a history being a DataFrame with one row per epoch; a list of histories draws one
             line per seed. A history without the metric is left out.
         metrics: columns of the histories, one or several.
-        levels: name -> height of a dotted horizontal line, in every panel.
+        levels: name -> height of a dashed horizontal line, in every panel.
         ax: as many Axes as metrics.
 
     Raises:

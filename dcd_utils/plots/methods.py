@@ -106,7 +106,7 @@ def ranges(table, levels: Mapping[str, float], title: str, x: str, y: str = "met
     for name, values in table.groupby("name")["value"] if log else []:
         ax.hlines(names.index(name), values.min(), values.max(), color=PALE, linewidth=2, zorder=0)
     for name, place in levels.items():
-        ax.axvline(place, color=GREY, linestyle=":", linewidth=1, zorder=0)
+        ax.axvline(place, color=GREY, linestyle=(0, (4, 3)), linewidth=1, zorder=0)
         ax.annotate(name, (place, 1), (3, 3), ("data", "axes fraction"), "offset points", color=GREY, fontsize=9)
     ax.set(ylim=(len(names) - 0.4, -0.6), xscale="log" if log else "linear")
     ax.set_yticks(range(len(names)), names)

@@ -92,9 +92,9 @@ def label(ax, title: str | None, x: str, y: str) -> None:
 
 
 def mark_levels(ax, heights: Mapping[str, float]) -> None:
-    """A dotted horizontal line with its name for each height."""
+    """A dashed horizontal line with its name for each height."""
     for name, height in heights.items():
-        ax.axhline(height, color=GREY, linewidth=1, linestyle=":", zorder=0)
+        ax.axhline(height, color=GREY, linewidth=1, linestyle=(0, (4, 3)), zorder=0)
         place = ax.get_yaxis_transform()  # x in parts of the axes, y in data
         ax.text(0.99, height, name, color=GREY, fontsize="small", ha="right", va="bottom", transform=place)
 

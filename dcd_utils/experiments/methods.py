@@ -16,12 +16,15 @@ def method_label(facts: dict) -> str:
     weight = facts.get("weights", {}).get(first)
     if weight is not None and first in losses.METHODS and weight != losses.METHODS[first].weight:
         settings["weight"] = weight
-    return method + ("@" if settings else "") + ",".join(f"{key}={_number(value)}" for key, value in settings.items())
+    if facts.get("stored_answers"):  # rounded for storing, so not what the exact ones give
+        settings["stored"] = facts["stored_answers"]
+    written = ",".join(f"{key}={_number(value)}" for key, value in sorted(settings.items()))
+    return f"{method}@{written}" if written else method
 
 
 def _number(value: Any) -> str:
     whole = isinstance(value, float) and value == int(value)
-    return json.dumps(int(value) if whole else value)
+    return value if isinstance(value, str) else json.dumps(int(value) if whole else value)
 
 
 def spelt_out(methods: Iterable[str]) -> list[str]:

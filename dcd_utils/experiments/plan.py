@@ -30,7 +30,8 @@ class Task:
     """One run that is wanted: a teacher or a student alone (both without a teacher), or a student of a teacher.
 
     Attributes:
-        network: its name.  method: "alone", or what `distill` takes, settings behind an @.  recipe: of the run.
+        network: its name.  method: "alone", or what `distill` takes, settings behind an @; "weights": a teacher from a
+            file.  recipe: of the run.
         teacher: the task of its teacher, or None.
     """
 
@@ -69,6 +70,7 @@ class Plan:
         recipe: Recipe,
         teacher_recipe: Recipe,
         teacher_seed: int,
+        from_files: Iterable[str] = (),
     ) -> tuple[list[Task], list[Task]]:
         """Return the teachers and the students of a grid; each network has its recipe as `recipe_for` says.
 
@@ -77,7 +79,8 @@ class Plan:
         """
         teachers, students = [], []
         for teacher, student in dict.fromkeys(pairs):
-            teacher_task = Task(teacher, "alone", teacher_seed, self._recipe(teacher, teacher_recipe))
+            origin = "weights" if teacher in from_files else "alone"
+            teacher_task = Task(teacher, origin, teacher_seed, self._recipe(teacher, teacher_recipe))
             student_recipe = self._recipe(student, recipe)
             teachers.append(teacher_task)
             students += [
@@ -240,7 +243,7 @@ def reproduce(
     if strangers := set(weights) - {teacher for teacher, _ in pairs}:
         raise ValueError(f"weights were given for {', '.join(strangers)}, which no pair has as its teacher")
     plan = Plan(train, test, cache, plain=plain, compile=compile)
-    tasks = plan.tasks(pairs, spelt_out(methods), list(seeds), recipe, teacher_recipe or recipe, teacher_seed)
+    tasks = plan.tasks(pairs, spelt_out(methods), list(seeds), recipe, teacher_recipe or recipe, teacher_seed, weights)
     return _Reproduction(plan, *tasks, results, weights).run()
 
 
@@ -257,7 +260,7 @@ class _Reproduction:
 
     def run(self) -> Path:
         for task in self.teachers:
-            if task.network in self.weights:
+            if task.method == "weights":
                 self._load(task)
             else:
                 self._look_up(task)
@@ -316,7 +319,7 @@ class _Reproduction:
 
     def _is_done(self, task: Task) -> bool:
         """Whether a finished record of the task lies in the folder of results."""
-        if task in self.teachers and task.network in self.weights:
+        if task.method == "weights":
             return True
         if task.teacher is not None and task.teacher not in self.facts:
             return False
@@ -369,7 +372,8 @@ class _Reproduction:
             if reason := reasons.get(_key(task)):
                 name, options, _ = settings_of(task.method)
                 parts = (self.plan.network(task), images, self.plan.test, task.recipe, task.seed)
-                facts = config(*parts, method=name, options=options, teacher={"name": task.teacher.network})
+                choices = {"method": name, "options": options, "teacher": {"name": task.teacher.network}}
+                facts = config(*parts, **choices, **self.plan.settings)
                 self._keep(make_record(facts, self.data, "not_applicable", reason=reason))
         possible = {_key(task) for task in students} - set(reasons)
         for path, record in self.records.items():  # of an earlier version of the method

@@ -62,7 +62,7 @@ def judge(exercise: Exercise, answer: Any) -> Result:
     if answer is None or answer is Ellipsis:
         return result(False, "not answered yet. Fill in the function above, then run this cell again.")
     if not callable(answer):
-        return result(False, f"a function is asked for, and {_kind(_plain(answer))} was passed: pass it uncalled.")
+        return result(False, f"a function is asked for, not a {type(answer).__name__}: pass the function uncalled.")
     returned = []
     for case in exercise.cases:
         try:

@@ -97,7 +97,43 @@ def test_other_wrong_answers_are_described_without_the_right_one(exercise, answe
 def test_several_values_may_come_in_any_container():
     assert judge(PARTS, lambda n: (4, [1, 2, 3])).ok
     assert judge(PARTS, lambda n: [torch.tensor(4.0), torch.tensor([1, 2, 3])]).ok
-    assert "pass it uncalled" in judge(SQUARE, torch.zeros(3)).message
+    assert "not a Tensor: pass the function uncalled" in judge(SQUARE, torch.zeros(3)).message
+
+
+class Hostile:
+    def __array__(self, *arguments, **options):
+        raise RuntimeError("no array")
+
+    def detach(self):
+        raise RuntimeError("no tensor")
+
+
+ENDLESS: list = []
+ENDLESS.append(ENDLESS)
+ODD = [
+    Hostile(),
+    ENDLESS,
+    {},
+    set(),
+    b"x",
+    [],
+    (),
+    [1, [2]],
+    (None, None),
+    np.array([None]),
+    float("nan"),
+    10**400,
+    object(),
+]
+ODD += [torch.ones(2, device="meta"), torch.ones(2).to_sparse(), torch.tensor(1j), range(2), iter([1, 2]), len, type]
+
+
+@pytest.mark.parametrize("exercise", [SQUARE, NUMBER, PARTS, EVEN], ids=lambda exercise: exercise.title)
+@pytest.mark.parametrize("value", ODD, ids=lambda value: type(value).__name__)
+def test_no_value_raises(exercise, value):
+    for answer in (value, lambda *case: value, lambda *case: (value, value)):
+        result = judge(exercise, answer)
+        assert not result.ok and result.message.startswith("Exercise 99.")
 
 
 def test_an_answer_that_changes_its_input_harms_nobody():

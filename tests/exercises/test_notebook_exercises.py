@@ -78,5 +78,13 @@ def test_a_notebook_poses_and_checks_exactly_its_exercises_of_the_registry(name)
     assert [title for title in registered.values() if not re.search(rf"\*\*{re.escape(title)}\.?\*\*", text)] == []
 
 
+@pytest.mark.parametrize("notebook", NOTEBOOKS, ids=lambda notebook: notebook.stem)
+def test_nbgrader_knows_the_solutions(notebook):
+    content = json.loads(notebook.read_text(encoding="utf-8"))["cells"]
+    solutions = [cell["metadata"].get("nbgrader", {}) for cell in content if SOLUTION.search("".join(cell["source"]))]
+    assert all(item.get("solution") for item in solutions)
+    assert len({item["grade_id"] for item in solutions}) == len(solutions)
+
+
 def test_no_exercise_is_without_a_notebook():
     assert {number[:2] for number in exercises.registry()} == {name[:2] for name in NAMES}

@@ -86,5 +86,5 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 
 # From another folder, as a notebook's kernel would: the checkout itself is importable only if installed.
 active:
-	@cd data && $(RUN) -c "import dcd_utils, nbclient, pytest" 2>/dev/null || \
+	@cd data && $(RUN) -c "import dcd_utils, papermill, pytest" 2>/dev/null || \
 	  { echo "The active Python lacks the course: run $(RUN) -m pip install -c constraints.txt -e '.[notebooks,test]'"; exit 1; }

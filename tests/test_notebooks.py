@@ -1,9 +1,8 @@
-"""dcd_utils/notebooks.py on notebooks of a few cells."""
+"""dcd_utils/notebooks.py on notebooks of a few cells, executed for real."""
 
-import base64
-import io
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -13,7 +12,6 @@ from textwrap import dedent
 
 import nbformat
 import pytest
-from PIL import Image
 
 from dcd_utils import notebooks, pages
 
@@ -51,7 +49,8 @@ def course(tmp_path, monkeypatch):
 
     def write(name, *cells):
         path = tmp_path / "notebooks" / f"{name}.ipynb"
-        nbformat.write(nbformat.v4.new_notebook(cells=list(cells)), path)
+        kernel = {"display_name": "Python", "language": "python", "name": "python3"}
+        nbformat.write(nbformat.v4.new_notebook(cells=list(cells), metadata={"kernelspec": kernel}), path)
         return path
 
     return write
@@ -85,54 +84,34 @@ def test_run_writes_notebooks_and_pages(course, tmp_path, capsys):
 
 def test_notebooks_run_side_by_side_and_share_the_cores(course, tmp_path, monkeypatch, capsys):
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
-    monkeypatch.setattr(notebooks, "_cores", lambda: 6)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(6)), raising=False)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("DCD_DATA", "here")
     meet = """
         import os, time
         open({mine!r}, "w").close()
         until = time.monotonic() + 100
         while not os.path.exists({other!r}) and time.monotonic() < until:
             time.sleep(0.05)
-        print(os.path.exists({other!r}), os.environ["OMP_NUM_THREADS"])
+        print(os.path.exists({other!r}), os.environ["OMP_NUM_THREADS"], os.environ["DCD_DATA"])
     """
     marks = [str(tmp_path / name) for name in ("a", "b")]
     cells = [code(dedent(meet.format(mine=mine, other=other))) for mine, other in (marks, marks[::-1])]
-    monkeypatch.setattr(notebooks, "FIRST", "03_first")
-    alone = f"import os; print(sorted(os.listdir({str(tmp_path)!r})), os.environ.get('OMP_NUM_THREADS'))"
     paths = [course("00_one", cells[0]), course("01_two", cells[1]), course("02_bad", code("1 / 0"))]
-    paths.append(course("03_first", code(alone)))
     assert notebooks.main([*map(str, paths), "--jobs", "2"]) == 1
-    output = tmp_path / "data" / "tutorial"
     for path in paths[:2]:
-        assert nbformat.read(output / path.name, as_version=4).cells[0].outputs[0].text == "True 3\n"
+        executed = nbformat.read(tmp_path / "here" / "tutorial" / path.name, as_version=4)
+        assert executed.cells[0].outputs[0].text == f"True 3 {tmp_path / 'here'}\n"
     printed = capsys.readouterr().out
-    said = nbformat.read(output / "03_first.ipynb", as_version=4).cells[0].outputs[0].text
-    assert said.endswith("] None\n") and "'a'" not in said, "before the others, with all cores"
-    assert "02_bad.ipynb, cell 1: ZeroDivisionError" in printed
-    assert re.search(r"^\[[234]/4\] 02_bad: FAILED", printed, re.M), "the order of the ends is open"
-    assert printed.splitlines()[-1].startswith("1 of 4 notebooks failed: 02_bad; the others are ")
-    with pytest.raises(SystemExit):
-        notebooks.main(["--jobs", "0"])
-    assert "--jobs 0" in capsys.readouterr().err
+    assert "02_bad.ipynb, cell 1: ZeroDivisionError: division by zero\n" in printed
+    assert re.search(r"^\[[123]/3\] 02_bad: FAILED", printed, re.M), "the order of the ends is open"
+    assert printed.splitlines()[-1].startswith("1 of 3 notebooks failed: 02_bad; pages: ")
 
 
-def test_the_runner_leaves_torch_to_the_kernels():
-    """It would hold 300 MB for nothing."""
-    command = "import sys, dcd_utils.notebooks; sys.exit('torch' in sys.modules)"
+def test_the_runner_leaves_torch_and_jupyter_to_others():
+    """They would hold 300 MB and seconds for nothing."""
+    command = "import sys, dcd_utils.notebooks; sys.exit(bool({'torch', 'papermill', 'nbformat'} & set(sys.modules)))"
     assert subprocess.run([sys.executable, "-c", command]).returncode == 0
-
-
-def test_the_longest_are_begun_first(course, tmp_path, monkeypatch):
-    begun = []
-    monkeypatch.setattr(notebooks, "_side_by_side", lambda one, paths, jobs: begun.extend(path.stem for path in paths))
-    monkeypatch.setattr(notebooks, "LONGEST", ("03_c", "02_b"))
-    paths = [course(name, code("1")) for name in ("00_a", "02_b", "03_c", "05_d")]
-    notebooks.run(paths, tmp_path / "out", jobs=2)
-    assert begun == ["02_b", "03_c", "00_a", "05_d"]
-
-
-def test_names_in_the_runner_are_notebooks():
-    there = {path.stem for path in (notebooks.CHECKOUT / "notebooks").glob("*.ipynb")}
-    assert {notebooks.FIRST, *notebooks.LONGEST} < there
 
 
 def test_a_failing_cell_is_reported_and_the_others_go_on(course, tmp_path, capsys):
@@ -151,25 +130,19 @@ def test_a_failing_cell_is_reported_and_the_others_go_on(course, tmp_path, capsy
     assert notebooks.run([bad, dead, torn, good], output) == 1
     printed = capsys.readouterr().out
     assert "01_bad.ipynb, cell 3: ValueError: last line" in printed
-    assert "02_dead.ipynb, cell 1: DeadKernelError" in printed
+    assert "02_dead.ipynb, cell 1: DeadKernelError: Kernel died" in printed
     assert "[3/4] 03_torn: FAILED" in printed
-    assert printed.splitlines()[-1].startswith("3 of 4 notebooks failed: 01_bad, 02_dead, 03_torn; the others are ")
+    assert printed.splitlines()[-1].startswith("3 of 4 notebooks failed: 01_bad, 02_dead, 03_torn; pages: ")
     written = sorted(file.name for file in output.iterdir())
     assert written == ["01_bad.ipynb", "02_dead.ipynb", "04_good.html", "04_good.ipynb"]
     assert "stale" not in (output / "01_bad.ipynb").read_text()
 
 
-def test_a_cell_that_takes_too_long_fails(course, tmp_path, capsys):
-    path = course("05_slow", code("import time; time.sleep(30)"))
-    assert notebooks.main([str(path), "--timeout", "1"]) == 1
-    assert "05_slow.ipynb, cell 1: CellTimeoutError" in capsys.readouterr().out
-
-
 def test_in_place_normalises(course):
     # the source itself names no place, wherever the checkout lies
     paths = (
-        "import sys, warnings\nfrom dcd_utils.notebooks import CHECKOUT\n"
-        "print(CHECKOUT / 'data' / 'x', sys.prefix + '/lib')\nwarnings.warn('w')"
+        "import sys, warnings\nfrom dcd_utils.notebooks import NOTEBOOKS\n"
+        "print(NOTEBOOKS.parent / 'data' / 'x', sys.prefix + '/lib')\nwarnings.warn('w')"
     )
     parameters = code("profile = 'quick'", "parameters")
     path = course("06_place", parameters, code(WIDGETS, "interactive"), code(PROGRESS), code(paths), code(FIGURE))
@@ -187,7 +160,7 @@ def test_in_place_normalises(course):
     printed = "".join(output.text for output in kept.cells[3].outputs)
     assert "data/x lib\n" in printed and "<cell>:4: UserWarning: w" in printed
     assert "image/png" in kept.cells[4].outputs[-1].data
-    for machine in (str(Path.home()), sys.prefix, "/tmp/", notebooks.WIDGET):
+    for machine in (str(Path.home()), sys.prefix, "/tmp/", "papermill", pages.WIDGET):
         assert machine not in path.read_text()
     first = path.read_bytes()
     assert notebooks.main([str(path), "--in-place"]) == 0
@@ -201,7 +174,7 @@ def test_in_place_never_writes_an_error(course, capsys):
     assert notebooks.main([str(tolerated), str(failing), "--in-place"]) == 1
     assert (tolerated.read_bytes(), failing.read_bytes()) == before
     printed = capsys.readouterr().out
-    assert "cell 1 holds an error (ZeroDivisionError)" in printed
+    assert "07_error.ipynb, cell 1: ZeroDivisionError: division by zero" in printed
     assert "08_failing.ipynb, cell 1: ZeroDivisionError: division by zero" in printed
 
 
@@ -210,78 +183,98 @@ def test_widgets_leave_a_sentence_in_pages(course, tmp_path):
     assert notebooks.main([str(path)]) == 0
     page = (tmp_path / "data" / "tutorial" / "09_widget.html").read_text()
     assert "open the notebook with `make lab`" in page
-    assert "IntSlider(" not in page and notebooks.WIDGET not in page and "0/2" not in page
+    assert "IntSlider(" not in page and pages.WIDGET not in page and "0/2" not in page
 
 
 def test_parameters_need_their_cell_and_never_go_in_place(course, capsys):
     path = course("10_plain", code("1"))
     assert notebooks.main([str(path), "--epochs", "2", "--seeds", "0,1"]) == 1
-    assert "no cell is tagged `parameters`, so epochs, seeds cannot be set" in capsys.readouterr().out
+    assert "10_plain.ipynb: ValueError: no cell tagged `parameters` sets epochs, seeds" in capsys.readouterr().out
     for arguments, message in [
         ([str(path), "--in-place", "--epochs", "2"], "leave out --epochs or --in-place"),
         (["nowhere.ipynb"], "there is no notebook nowhere.ipynb"),
         (["--profile", "fast"], "choose from"),
+        (["--jobs", "0"], "--jobs 0"),
     ]:
         with pytest.raises(SystemExit) as stopped:
             notebooks.main(arguments)
         assert stopped.value.code == 2 and message in capsys.readouterr().err
 
 
-def test_alternative_text_falls_back_to_the_text_before():
-    cells = [text("# Only a heading"), text("See [the paper](x) for $p_i$.\n\n| a | b |"), code(""), code("")]
-    assert pages.reading(cells, 2) == "Figure. See the paper for p_i."
-    assert pages.reading(cells[:1] + cells[2:], 1) == "Figure."
+def test_what_is_missing_is_named_before_anything_runs(course, monkeypatch, capsys):
+    monkeypatch.setattr(notebooks.importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(SystemExit):
+        notebooks.main([str(course("11_none", code("1")))])
+    assert "needs papermill: pip install -e '.[notebooks]'" in capsys.readouterr().err
 
 
-def test_a_page_keeps_its_notebook():
-    picture = base64.b64encode(b"x").decode()
-    cell = code("")
-    cell.outputs = [nbformat.v4.new_output("display_data", {"image/png": picture, "text/plain": "<Figure>"})]
-    notebook = nbformat.v4.new_notebook(cells=[cell])
-    pages.to_html(notebook, "name", Path())
-    assert notebook.cells[0].outputs[0].data["image/png"] == picture
+def test_a_plain_figure_shows_after_a_themed_one(course, tmp_path):
+    themed = 'import numpy as np\nfrom dcd_utils import plots\nplots.confusion(np.eye(3), ["a", "b", "c"]);'
+    assert notebooks.main([str(course("12_themed", code(themed), code(FIGURE)))]) == 0
+    executed = nbformat.read(tmp_path / "data" / "tutorial" / "12_themed.ipynb", as_version=4)
+    assert [output for output in executed.cells[1].outputs if "image/png" in output.get("data", {})]
 
 
-def test_figures_are_stored_small_and_never_larger():
-    def encoded(image):
-        stream = io.BytesIO()
-        image.save(stream, "PNG")
-        return base64.b64encode(stream.getvalue()).decode()
-
-    noisy = [Image.effect_noise((300, 300), spread) for spread in (30, 50, 70)]
-    colourful = encoded(Image.merge("RGB", noisy))
-    smaller = notebooks.small_png(colourful)
-    assert len(smaller) < len(colourful) / 1.5
-    assert Image.open(io.BytesIO(base64.b64decode(smaller))).size == (300, 300)
-    assert len(notebooks.small_png(smaller)) <= len(smaller)
-    plain = encoded(Image.new("RGB", (40, 30), "white"))
-    assert len(notebooks.small_png(plain)) <= len(plain)
+def alive(pid: int) -> bool:
+    try:
+        return "Z" not in subprocess.check_output(["ps", "-o", "stat=", "-p", str(pid)], text=True)
+    except subprocess.CalledProcessError:
+        return False
 
 
-def test_a_plain_figure_shows_after_a_themed_one(course):
-    themed = 'import numpy as np\nfrom dcd_utils import plots\nplots.matrix(np.eye(3), ["a", "b", "c"]);'
-    done, failure = notebooks.execute(course("12_themed", code(themed), code(FIGURE)))
-    assert failure is None
-    assert [output for output in done.cells[1].outputs if "image/png" in output.get("data", {})]
-
-
+@pytest.mark.skipif(os.name == "nt", reason="signals of POSIX")
 @pytest.mark.parametrize("jobs", ["1", "2"])
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_stops_the_runner_not_just_one_notebook(course, tmp_path, number, jobs):
+@pytest.mark.parametrize(
+    ("number", "everyone"),
+    [(signal.SIGINT, True), (signal.SIGTERM, False), (signal.SIGKILL, False)],
+    ids=["Ctrl-C", "terminated", "killed"],
+)
+def test_a_signal_ends_everything(course, tmp_path, number, everyone, jobs):
+    """Ctrl-C reaches every process of the terminal, the others the runner alone; no kernel stays, even if it is killed."""
     started = tmp_path / "started"
-    paths = [
-        course(notebooks.FIRST, code("1")),
-        course("00_long", code(f"open({str(started)!r}, 'w').close(); import time; time.sleep(120)")),
-        course("00_other", code("import time; time.sleep(120)")),
-        course("01_next", code("print('must not run')")),
-    ]
-    here = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
-    command = [sys.executable, "-m", "dcd_utils.notebooks", "--output", str(tmp_path / "out"), *map(str, paths)]
-    command += ["--jobs", jobs]
-    with subprocess.Popen(command, env=here, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as runner:
-        while not started.exists() and runner.poll() is None:
+    sleep = (
+        f"import os, time; open({str(started)!r}, 'a').write(f'{{os.getpid()}} {{os.getppid()}}\\n'); time.sleep(120)"
+    )
+    paths = [course(name, code(sleep)) for name in ("00_long", "01_other", "02_next")]
+    command = [sys.executable, "-m", "dcd_utils.notebooks", *map(str, paths), "--jobs", jobs]
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])}
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, "start_new_session": True}
+    with subprocess.Popen(command, env=environment, **pipes) as runner:
+        while not started.exists() or started.read_text().count("\n") < int(jobs):
+            assert runner.poll() is None, runner.communicate()
             time.sleep(0.1)
-        runner.send_signal(number)
-        said, _ = runner.communicate(timeout=60)
-    assert runner.returncode not in (0, 1), said
-    assert "01_next" not in said and not (tmp_path / "out" / "01_next.ipynb").exists()
+        begun = time.monotonic()
+        (os.killpg if everyone else os.kill)(runner.pid, number)
+        said, complained = runner.communicate(timeout=60)
+    processes = [int(pid) for pid in started.read_text().split()]
+    while any(map(alive, processes)):
+        assert time.monotonic() < begun + 20, "a kernel, or the process that executes notebooks, is left behind"
+        time.sleep(0.1)
+    assert not (tmp_path / "data" / "tutorial" / "02_next.ipynb").exists()
+    if number == signal.SIGKILL:
+        assert runner.returncode == -signal.SIGKILL
+    else:
+        assert runner.returncode == 128 + number
+        assert said == "Stopped: finished notebooks, and the finished epochs of the others, are kept\n"
+        assert complained == ""
+
+
+@pytest.mark.skipif(shutil.which("make") is None, reason="make is not installed")
+def test_make_tutorial_ends_on_a_termination(course, tmp_path):
+    started = tmp_path / "started"
+    sleep = f"import os, time; open({str(started)!r}, 'w').write(str(os.getpid())); time.sleep(120)"
+    path = course("00_long", code(sleep))
+    command = ["make", "tutorial", "VENV=none", f"PYTHON={sys.executable}", f"ARGS={path}"]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, "start_new_session": True}
+    with subprocess.Popen(command, cwd=notebooks.NOTEBOOKS.parent, **pipes) as make:
+        while not started.exists() or not started.read_text():
+            assert make.poll() is None, make.communicate()
+            time.sleep(0.1)
+        make.send_signal(signal.SIGTERM)
+        said, complained = make.communicate(timeout=60)
+    until = time.monotonic() + 20
+    while alive(int(started.read_text())):
+        assert time.monotonic() < until, "the kernel is left behind"
+        time.sleep(0.1)
+    assert make.returncode not in (0, 1)
+    assert said.endswith("are kept\n") and "Traceback" not in complained

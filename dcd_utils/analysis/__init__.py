@@ -1,6 +1,8 @@
 """What a network's representation looks like, in numbers. Arrays in, arrays out; nothing here draws.
 
-Arguments may be NumPy arrays or tensors on any device. scikit-learn and umap-learn load when first needed.
+Arguments may be NumPy arrays or tensors on any device. Every function raises ValueError, saying what is wrong, for
+arrays of a wrong shape, NaN or infinity, arrays that are not of the same images, and labels that leave a class empty.
+scikit-learn and umap-learn load when first needed.
 """
 
 from dcd_utils.analysis.correlation import class_correlation, confusion, logit_difference
@@ -11,6 +13,6 @@ from dcd_utils.analysis.similarity import knn_accuracy, linear_cka, neighbour_ov
 
 __all__ = [
     "Embedding", "Extracted", "LinearProbe", "aligned_umap", "class_correlation", "class_means", "confusion", "extract",
-    "knn_accuracy", "linear_cka", "linear_probe", "logit_difference",
-    "neighbour_overlap", "silhouette", "trustworthiness", "tsne", "umap",
+    "knn_accuracy", "linear_cka", "linear_probe", "logit_difference", "neighbour_overlap", "silhouette",
+    "trustworthiness", "tsne", "umap",
 ]  # fmt: skip

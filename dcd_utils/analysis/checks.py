@@ -35,10 +35,8 @@ def class_labels(values, count: int, num_classes: int) -> np.ndarray:
     """`values` as integers [count] in [0, num_classes) that name every class at least once."""
     values = labels(values, count)
     if values.min() < 0 or values.max() >= num_classes:
-        raise ValueError(
-            f"labels run from {values.min()} to {values.max()}, but there are {num_classes} classes: "
-            f"expected 0 to {num_classes - 1}"
-        )
+        found = f"labels run from {values.min()} to {values.max()}"
+        raise ValueError(f"{found}, but there are {num_classes} classes: expected 0 to {num_classes - 1}")
     empty = np.flatnonzero(np.bincount(values, minlength=num_classes) == 0)
     if len(empty):
         shown = ", ".join(map(str, empty[:10])) + (", ..." if len(empty) > 10 else "")
@@ -56,10 +54,10 @@ def same_images(x: np.ndarray, y: np.ndarray, x_name: str, y_name: str) -> None:
         )
 
 
-def neighbours(k: int, count: int, name: str = "k") -> int:
+def neighbours(k: int, count: int) -> int:
     """`k` if `count` candidates can supply as many neighbours."""
     if k < 1 or k > count:
-        raise ValueError(f"{name}={k} neighbours were asked for, but there are {count} candidates: choose 1 to {count}")
+        raise ValueError(f"k={k} neighbours were asked for, but there are {count} candidates: choose 1 to {count}")
     return int(k)
 
 

@@ -9,11 +9,8 @@ from dcd_utils.analysis.features import class_means
 def class_correlation(logits) -> np.ndarray:
     """Pearson correlation between the logits of every two classes over all images: logits [N, C] -> [C, C].
 
-    High where the network raises and lowers two classes together: what it holds to be alike.
-
-    Raises:
-        ValueError: bad shape, NaN, fewer than two images, or a class whose logit never changes (its correlation is
-            undefined).
+    High where the network raises and lowers two classes together: what it holds to be alike. Raises ValueError for
+    fewer than two images, or a class whose logit never changes (its correlation is undefined).
     """
     logits = checks.matrix(logits, "logits")
     if len(logits) < 2:
@@ -38,9 +35,6 @@ def logit_difference(student_logits, teacher_logits, labels, standardise: bool =
         labels: true class of each image, [N].
         standardise: first bring the logits of each image to mean 0 and standard deviation 1 over the classes (as the
             released code's option does), which removes such scaling.
-
-    Raises:
-        ValueError: bad shapes, NaN, different images or classes, a class without images, an image of equal logits.
     """
     student, teacher = checks.matrix(student_logits, "student logits"), checks.matrix(teacher_logits, "teacher logits")
     checks.same_images(student, teacher, "student logits", "teacher logits")
@@ -67,9 +61,6 @@ def confusion(logits, labels) -> np.ndarray:
     """Share of each true class (row) that is predicted as each class (column): logits [N, C], labels [N] -> [C, C].
 
     Rows sum to 1; the diagonal is the accuracy of each class.
-
-    Raises:
-        ValueError: bad shapes, NaN, a label out of range, a class without images.
     """
     from sklearn.metrics import confusion_matrix
 

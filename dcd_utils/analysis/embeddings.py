@@ -46,11 +46,8 @@ def tsne(
     """t-SNE of features [N, D] (van der Maaten and Hinton 2008; Barnes-Hut, started from the principal components).
 
     Args:
-        perplexity: roughly how many neighbours each image attends to; below N.
+        perplexity: roughly how many neighbours each image attends to; above 0 and below N, or it raises ValueError.
         standardise: first bring each feature to mean 0 and variance 1.
-
-    Raises:
-        ValueError: bad shape, NaN, or a perplexity that is not above 0 and below N.
     """
     from sklearn.manifold import TSNE
 
@@ -74,13 +71,10 @@ def umap(
     """UMAP of features [N, D] (McInnes, Healy and Melville 2018, arXiv:1802.03426).
 
     Args:
-        n_neighbors: neighbours of each image in the graph that is drawn, itself included. Few show fine detail, many
-            the whole.
+        n_neighbors: neighbours of each image in the graph that is drawn, itself included; 2 to N - 1, or it raises
+            ValueError. Few show fine detail, many the whole.
         min_dist: how tightly points may be packed.
         standardise: first bring each feature to mean 0 and variance 1.
-
-    Raises:
-        ValueError: bad shape, NaN, or not 2 <= n_neighbors < N.
     """
     from umap import UMAP
 
@@ -109,12 +103,11 @@ def aligned_umap(
     Separate maps differ by rotation, reflection and chance; aligned ones can be compared by eye.
 
     Args:
-        features_list: one [N, D_i] for each network, the same images in the same order; widths may differ.
+        features_list: one [N, D_i] for each network, the same images in the same order; widths may differ. Fewer than
+            two raise ValueError.
+        n_neighbors, min_dist, standardise, metric: as for `umap`.
         alignment: strength of the pull that holds an image in place from one network to the next.
         epochs: passes of the optimiser; time grows in proportion.
-
-    Raises:
-        ValueError: fewer than two networks, different numbers of images, bad shape, NaN, or not 2 <= n_neighbors < N.
     """
     import numba
     from umap import AlignedUMAP
@@ -138,10 +131,8 @@ def aligned_umap(
     finally:
         numba.set_num_threads(threads)
     settings |= {"alignment": alignment, "epochs": epochs}
-    return [
-        _embedding(points, "aligned UMAP", settings, features, standardise, seed)
-        for points, features in zip(maps, prepared, strict=True)
-    ]
+    pairs = zip(maps, prepared, strict=True)
+    return [_embedding(points, "aligned UMAP", settings, features, standardise, seed) for points, features in pairs]
 
 
 def _prepare(features, name, standardise):

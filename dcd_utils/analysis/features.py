@@ -69,11 +69,7 @@ def extract(model: nn.Module, image_set, batch_size: int | None = None) -> Extra
 
 
 def class_means(values, labels, num_classes: int) -> np.ndarray:
-    """Mean row of each class: values [N, D], labels [N] -> [num_classes, D].
-
-    Raises:
-        ValueError: bad shapes, values that are not finite, a label out of range, a class without images.
-    """
+    """Mean row of each class: values [N, D], labels [N] -> [num_classes, D]."""
     values = checks.matrix(values, "values")
     labels = checks.class_labels(labels, len(values), num_classes)
     sums = np.zeros((num_classes, values.shape[1]))

@@ -10,11 +10,8 @@ def linear_cka(x, y, debiased: bool = True) -> float:
 
     1 for representations equal up to rotation, reflection, shift and one common factor. The plain form is biased
     upwards when features outnumber images: independent noise may score 0.9. The debiased form (every HSIC replaced by
-    its unbiased estimate, Song et al. 2012) is near 0 there, and may fall below 0.
-
-    Raises:
-        ValueError: bad shape, NaN, different numbers of images, fewer than 4 (2 if plain), or features that never
-            change.
+    its unbiased estimate, Song et al. 2012) is near 0 there, and may fall below 0. Raises ValueError for fewer than 4
+    images (2 if plain), or features that never change.
     """
     x, y = (checks.matrix(values, name).astype(np.float64) for values, name in ((x, "x"), (y, "y")))
     checks.same_images(x, y, "x", "y")
@@ -42,11 +39,7 @@ def _debiased_hsic(x, y):
 def knn_accuracy(train_features, train_labels, test_features, test_labels, k: int = 20) -> float:
     """Share (%) of test images whose class is the most frequent one among their k nearest training images (cosine).
 
-    Args:
-        train_features, test_features: [N, D] and [M, D]. train_labels, test_labels: [N] and [M].
-
-    Raises:
-        ValueError: bad shapes, NaN, widths that differ, or k above the number of training images.
+    Features are [N, D] and [M, D], labels [N] and [M]. Raises ValueError for widths that differ, or k above N.
     """
     from sklearn.neighbors import KNeighborsClassifier
 
@@ -64,10 +57,8 @@ def knn_accuracy(train_features, train_labels, test_features, test_labels, k: in
 def silhouette(features, labels) -> float:
     """How much closer images lie to their own class than to the nearest other, mean over images, in [-1, 1].
 
-    features [N, D], labels [N], Euclidean distance (Rousseeuw 1987). 0: the classes overlap.
-
-    Raises:
-        ValueError: bad shapes, NaN, fewer than two classes, or as many classes as images.
+    features [N, D], labels [N], Euclidean distance (Rousseeuw 1987). 0: the classes overlap. Raises ValueError for
+    fewer than two classes, or as many classes as images.
     """
     from sklearn.metrics import silhouette_score
 
@@ -85,10 +76,7 @@ def trustworthiness(features, points, k: int = 15) -> float:
     """How far one may trust the neighbours seen in a map, in [0, 1]: 1 if they are all neighbours in the features too.
 
     features [N, D] as they were given to the map, points [N, 2], k nearest neighbours (Venna and Kaski 2001).
-    Holds [N, N] distances: about 3 GB at 10,000 images.
-
-    Raises:
-        ValueError: bad shapes, NaN, different numbers of images, or k not below N / 2.
+    Holds [N, N] distances: about 3 GB at 10,000 images. Raises ValueError for k not below N / 2.
     """
     from sklearn.manifold import trustworthiness as sklearn_trustworthiness
 
@@ -102,9 +90,7 @@ def neighbour_overlap(x, y, k: int = 10) -> float:
     """Share of an image's k nearest other images (cosine) that x and y agree on, mean over images, in [0, 1].
 
     x [N, D1], y [N, D2], the same images in the same order. Unrelated representations reach k / (N - 1) by chance.
-
-    Raises:
-        ValueError: bad shapes, NaN, different numbers of images, or k not below N.
+    Raises ValueError for k not below N.
     """
     from sklearn.neighbors import NearestNeighbors
 

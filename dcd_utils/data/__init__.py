@@ -39,26 +39,22 @@ def load(
         root: where the data lies or is downloaded to; None: the project's data folder. "folder" needs it.
         download: whether absent data may be downloaded.
         device: None: the one that `runtime.device` chooses.
-        **options: of the source: train_size and test_size for "shapes" and "new_shapes", side for "stl10",
-            "tiny_imagenet" and "folder", url (of a mirror) for what is downloaded, cache for what is decoded.
+        **options: of the source. train_size, test_size: for "shapes" and "new_shapes". side: height and width in
+            pixels, at least 16 (32), for "stl10", "tiny_imagenet" and "folder"; images of another size are scaled
+            (bilinear) and cropped at the centre. url: of a mirror, for what is downloaded. cache: False decodes the
+            images of "tiny_imagenet" and "folder" every time and keeps nothing under `data/cache/`.
 
     Raises:
-        ValueError: unknown name (the message lists the names), or "folder" without a root. Sources raise their own
-            errors.
+        ValueError: unknown name, "folder" without a root, an impossible side, or files that disagree or cannot be read.
+        FileNotFoundError: "folder" lacks a part, or images of a training class.
+        RuntimeError: downloaded files are absent or damaged and could not be downloaded; says what to do.
     """
     if name not in _SOURCES:
         raise ValueError(f'data set "{name}" does not exist: choose one of {", ".join(_SOURCES)}')
     if name == "folder" and root is None:
-        raise ValueError(
-            'load("folder") needs root=: the path that holds train/<class>/<image> and test/<class>/<image>'
-        )
+        raise ValueError('load("folder") needs root=: the path of train/<class>/<image> and test/<class>/<image>')
     place = files.data_dir() if root is None else Path(root).expanduser()
-    source = import_module(f"dcd_utils.data.{name}")
-    if name in ("shapes", "new_shapes"):
-        parts = source.load(**options)
-    elif name == "folder":
-        parts = source.load(place, **options)
-    else:
-        parts = source.load(place, download, **options)
+    arguments = {"shapes": (), "new_shapes": (), "folder": (place,)}.get(name, (place, download))
+    parts = import_module(f"dcd_utils.data.{name}").load(*arguments, **options)
     device = runtime.device() if device is None else torch.device(device)
     return tuple(replace(part.to(device), name=_SOURCES[name] or place.resolve().name) for part in parts)

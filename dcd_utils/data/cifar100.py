@@ -43,14 +43,7 @@ def superclasses_of(classes) -> tuple[tuple[int, ...], tuple[str, ...]] | tuple[
 
 
 def load(root: Path, download: bool = True, url: str | None = None) -> tuple[ImageSet, ImageSet]:
-    """(train, test) on the CPU. The archive is downloaded into `root` if it is not there; its checksum must hold.
-
-    Args:
-        url: another place to download the same archive from.
-
-    Raises:
-        RuntimeError: the files are absent or damaged and could not be downloaded; says what to do.
-    """
+    """(train, test) on the CPU. The archive is downloaded into `root` if it is not there; its checksum must hold."""
     base = datasets.CIFAR100
     source = type("CIFAR100", (base,), {"url": url or base.url})
     root = Path(root)

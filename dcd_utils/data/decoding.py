@@ -26,10 +26,8 @@ def check_side(side: int) -> None:
 def pixels(image: Image.Image, side: int) -> np.ndarray:
     """uint8 [3, side, side]: RGB, scaled (bilinear) and cropped at the centre where the size differs.
 
-    A photograph is turned upright as its camera noted, 16 bits become 8, and what is transparent shows white.
-
-    Raises:
-        ValueError: pixels that are no integers, of which nobody knows what is black and what white.
+    A photograph is turned upright as its camera noted, 16 bits become 8, and what is transparent shows white. Raises
+    ValueError for pixels that are no integers, of which nobody knows what is black and what white.
     """
     image = ImageOps.exif_transpose(image)
     if image.mode == "F":
@@ -45,14 +43,11 @@ def pixels(image: Image.Image, side: int) -> np.ndarray:
 
 
 def decode(files: Sequence, side: int, title: str, open_file: Callable = lambda file: file) -> np.ndarray:
-    """uint8 [N, 3, side, side] of N files, in their order.
+    """uint8 [N, 3, side, side] of N files, in their order. Raises ValueError that names an unreadable image.
 
     Args:
         files: paths, or names that `open_file` turns into what Pillow opens; it is called from several threads.
         title: of the progress bar, which appears from 5,000 images on.
-
-    Raises:
-        ValueError: an unreadable image (named).
     """
     images = np.empty((len(files), 3, side, side), np.uint8)
 

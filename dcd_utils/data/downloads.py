@@ -38,8 +38,7 @@ def advice(name: str, root: Path, filename: str, md5: str) -> Iterator[None]:
 def fetch(url: str, root: Path, filename: str, md5: str, download: bool = True) -> Path:
     """The archive `root/filename`, downloaded if it is not there or is not whole; it appears under its name only whole.
 
-    Raises:
-        OSError, RuntimeError: it is absent and may not, or cannot, be downloaded, or the md5 of what came is another.
+    Raises OSError or RuntimeError if it may not, or cannot, be downloaded, or if the md5 of what came is another.
     """
     archive = root / filename
     if utils.check_integrity(archive, md5):
@@ -60,8 +59,7 @@ def fetch(url: str, root: Path, filename: str, md5: str, download: bool = True) 
 def take_from_tar(archive: Path, folder: Path, names: Iterable[str]) -> None:
     """Write the named members below `folder`, each whole or not at all; what else the archive holds is never unpacked.
 
-    Raises:
-        RuntimeError: a name is not a file of the archive. tarfile's own errors: a damaged archive.
+    Raises RuntimeError if a name is not a file of the archive, and tarfile's own errors for a damaged archive.
     """
     missing = set(names)
     with tarfile.open(archive) as tar:

@@ -18,28 +18,18 @@ def load(root: str | os.PathLike, side: int = 32, cache: bool = True) -> tuple[I
 
     Classes are train's folder names, sorted. Mean and std are those of the training images. The decoded images are kept
     under `data/cache/` and read back until a file of the tree changes (name, size or time), or `side` does.
-
-    Args:
-        side: height and width in pixels, at least 16.
-        cache: False decodes every time and writes nothing.
-
-    Raises:
-        FileNotFoundError: the root, a part, or every image of a training class is missing.
-        ValueError: a class in test that train lacks, an unreadable image (named), or an impossible side.
     """
     root = Path(root).expanduser()
     decoding.check_side(side)
     listing = {part: _list(root, part) for part in ("train", "test")}
     classes = tuple(sorted(listing["train"]))
-    unknown = sorted(set(listing["test"]) - set(classes))
-    if unknown:
+    if unknown := sorted(set(listing["test"]) - set(classes)):
         more = f" and {len(unknown) - 5} more" if len(unknown) > 5 else ""
         raise ValueError(
             f'"{root / "test"}" has classes that train lacks: {", ".join(unknown[:5])}{more}. '
             "Give both parts the same class folders"
         )
-    empty = [name for name in classes if not listing["train"][name]]
-    if empty:
+    if empty := [name for name in classes if not listing["train"][name]]:
         raise FileNotFoundError(
             f'no images in "{root / "train" / empty[0]}": add some ({", ".join(sorted(ENDINGS))}) or remove the folder'
         )
@@ -92,6 +82,7 @@ def _statistics(images: np.ndarray):
     mean, std = [], []
     for channel in range(3):
         share = np.bincount(images[:, channel].reshape(-1), minlength=256) / images[:, channel].size
-        mean.append(float(share @ levels))
-        std.append(float(max(share @ (levels - mean[-1]) ** 2, 1e-8) ** 0.5))
-    return tuple(round(value, 4) for value in mean), tuple(max(round(value, 4), 1e-4) for value in std)
+        average = float(share @ levels)
+        mean.append(round(average, 4))
+        std.append(max(round(float(share @ (levels - average) ** 2) ** 0.5, 4), 1e-4))
+    return tuple(mean), tuple(std)

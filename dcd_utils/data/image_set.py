@@ -41,15 +41,13 @@ class ImageSet:
         if self.images.dtype != torch.uint8 or self.images.ndim != 4 or self.images.shape[1] != 3:
             raise ValueError(f"images are {self.images.dtype} {tuple(self.images.shape)}: expected uint8 [N, 3, H, W]")
         if self.labels.dtype != torch.int64 or self.labels.shape != self.images.shape[:1]:
+            shape = tuple(self.labels.shape)
             raise ValueError(
-                f"labels are {self.labels.dtype} {tuple(self.labels.shape)}: expected int64 [{len(self.images)}], "
-                "one per image"
+                f"labels are {self.labels.dtype} {shape}: expected int64 [{len(self.images)}], one per image"
             )
-        if len(self.labels) and not 0 <= int(self.labels.min()) <= int(self.labels.max()) < len(self.classes):
-            raise ValueError(
-                f"labels run from {int(self.labels.min())} to {int(self.labels.max())}, but there are "
-                f"{len(self.classes)} classes"
-            )
+        lowest, highest = (int(self.labels.min()), int(self.labels.max())) if len(self.labels) else (0, 0)
+        if not 0 <= lowest <= highest < len(self.classes):
+            raise ValueError(f"labels run from {lowest} to {highest}, but there are {len(self.classes)} classes")
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -82,10 +80,7 @@ class ImageSet:
     def hold_out(self, count: int, seed: int = 0) -> tuple[ImageSet, ImageSet]:
         """(the rest, `count` images held out), every class in both by its share: settings are chosen on the second.
 
-        The name of both says so.
-
-        Raises:
-            ValueError: fewer images than classes would be held out, or remain, or a class has a single image.
+        Raises ValueError if fewer images than classes would be held out, or remain, or a class has a single image.
         """
         from sklearn.model_selection import train_test_split
 
@@ -113,17 +108,14 @@ class ImageSet:
 
     def normalize(self, images: Tensor) -> Tensor:
         """uint8 [B, 3, H, W] -> float32 (pixel / 255 - mean) / std."""
-        key = images.device, self.mean, self.std
-        if key not in self._memo:  # brought to the device once: at each step it would keep the host waiting
+        if images.device not in self._memo:  # brought to the device once: at each step it would keep the host waiting
             mean, std = (torch.tensor(values, device=images.device).view(3, 1, 1) for values in (self.mean, self.std))
-            self._memo[key] = 1 / (255 * std), mean / std
-        factor, shift = self._memo[key]
+            self._memo[images.device] = 1 / (255 * std), mean / std
+        factor, shift = self._memo[images.device]
         layout = torch.channels_last if self.channels_last else torch.contiguous_format
         return images.to(torch.float32, memory_format=layout).mul_(factor).sub_(shift)
 
     def batch(self, indices: Tensor, views: Tensor | None = None) -> Tensor:
         """Normalised images [B, 3, H, W] at `indices`, each in its view (None: as it is)."""
         images = self.images[indices]
-        if views is not None:
-            images = view_scheme.augment(images, views)
-        return self.normalize(images)
+        return self.normalize(images if views is None else view_scheme.augment(images, views))

@@ -19,14 +19,6 @@ def load(root: Path, download: bool = True, side: int = 32, url: str | None = No
 
     The archive (2.6 GB) is downloaded into `root` if need be; of its files only those of labelled images are taken out,
     and their checksums, which are torchvision's, must hold each time.
-
-    Args:
-        side: height and width in pixels, at least 16; 96 leaves the images as they are.
-        url: another place to download the same archive from.
-
-    Raises:
-        RuntimeError: the files are absent or damaged and could not be downloaded; says what to do.
-        ValueError: an impossible side.
     """
     decoding.check_side(side)
     root = Path(root)

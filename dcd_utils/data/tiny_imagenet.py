@@ -30,15 +30,6 @@ def load(
     The archive (250 MB) is downloaded into `root` if need be, and its checksum must hold each time. The decoded images
     are kept under `data/cache/`. Classes are sorted by WordNet number, as torchvision's ImageFolder sorts them, and
     called by the first of their words; the number follows where two share it.
-
-    Args:
-        side: height and width in pixels, at least 16; 64 leaves the images as they are.
-        url: another place to download the same archive from.
-        cache: False decodes every time and keeps nothing.
-
-    Raises:
-        RuntimeError: the archive is absent or damaged and could not be downloaded; says what to do.
-        ValueError: an impossible side, or an archive whose images and annotations disagree.
     """
     decoding.check_side(side)
     root = Path(root)
@@ -86,8 +77,7 @@ def _class_names(wnids: Iterable[str], words: str) -> tuple[str, ...]:
 def _train(archive: zipfile.ZipFile, wnids: dict[str, int]) -> dict[str, int]:
     """File -> class, sorted by class and name."""
     images = re.findall(rf"^({_TOP}train/(\w+)/images/[^/\n]+\.JPEG)$", "\n".join(archive.namelist()), re.MULTILINE)
-    disputed = sorted({*wnids} ^ {wnid for _, wnid in images})
-    if disputed:
+    if disputed := sorted({*wnids} ^ {wnid for _, wnid in images}):
         raise ValueError(
             f"wnids.txt and train/ of {FILENAME} disagree about {', '.join(disputed[:5])}: each line of the one "
             "needs images in the other. Fetch the archive again"
@@ -101,8 +91,7 @@ def _validation(archive: zipfile.ZipFile, wnids: dict[str, int]) -> dict[str, in
     top = f"{_TOP}val/images/"
     labels = {top + line[0]: line[1] if len(line) > 1 else "" for line in lines}
     images = {name for name in archive.namelist() if name.startswith(top) and name.endswith(".JPEG")}
-    unmatched = sorted(images ^ labels.keys())
-    if unmatched:
+    if unmatched := sorted(images ^ labels.keys()):
         missing = "annotation in val_annotations.txt" if unmatched[0] in images else "image"
         raise ValueError(
             f"{len(unmatched)} of {len(images | labels.keys())} validation images are not whole: {unmatched[0]} has no "

@@ -30,17 +30,10 @@ def offsets(views: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def augment(images: Tensor, views: Tensor) -> Tensor:
-    """Every image in its view, the whole batch at once.
+    """Every image in its view, the whole batch at once: zero-pad by 4, crop at (top, left), mirror.
 
-    Args:
-        images: [B, C, H, W], any type; padding is zero, so apply it before normalisation.
-        views: int64 [B], each from 0 to 161.
-
-    Returns:
-        [B, C, H, W] of the same type, equal pixel for pixel to zero-pad by 4, crop at (top, left), mirror.
-
-    Raises:
-        ValueError: the batch sizes differ.
+    images: [B, C, H, W], any type, as the result; padding is zero, so augment before normalisation. views: int64 [B],
+    each from 0 to 161. Raises ValueError if the batch sizes differ.
     """
     if views.shape != images.shape[:1]:
         raise ValueError(

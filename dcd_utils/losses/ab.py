@@ -14,11 +14,8 @@ class ABLoss(nn.Module):
     missing counts squared. Summed over a map, over B; each stage counts twice the one before; times 3/1000, as
     published. The loss is used in a first stage, on maps before their ReLU, and has no weight afterwards.
 
-    Args:
-        student, teacher: example maps, each a list of [B, channels, height, width].
-        margin: as above.
-
-    Called with the two lists of maps it returns a scalar. Raises ValueError if the maps cannot be matched.
+    Built from example maps, two lists of [B, channels, height, width], and called with two such lists, it returns a
+    scalar. Raises ValueError if the maps cannot be matched.
     """
 
     def __init__(self, student: list[Tensor], teacher: list[Tensor], margin: float = 1.0):

@@ -20,7 +20,8 @@ class CCLoss(EmbeddingLoss):
         super().__init__(student_dim, teacher_dim, embed_dim)
 
     def forward(self, student: Tensor, teacher: Tensor) -> Tensor:
-        delta = (self.embed_student(student) - self.embed_teacher(teacher.detach())).abs()
+        student, teacher = self.project(student, teacher)
+        delta = (student - teacher).abs()
         return (delta[:-1] * delta[1:]).sum(dim=1).mean()
 
 

@@ -35,9 +35,7 @@ class CRDLoss(EmbeddingLoss):
 
     Called with [B, student_dim], [B, teacher_dim], indices= [B] of the training images, and optionally negatives=
     [B, K] (indices too, instead of drawn ones) it returns a scalar; in eval mode banks and constants stay as they are.
-
-    Raises:
-        ValueError: the training images have one class only, negatives is below 1, or no indices were given.
+    Raises ValueError if the training images have one class only, negatives is below 1, or no indices were given.
     """
 
     def __init__(

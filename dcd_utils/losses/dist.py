@@ -18,13 +18,8 @@ class DISTLoss(nn.Module):
     """How far class probabilities correlate: within each image, and within each class (arXiv:2205.10536, eqs. 6 to 9).
 
     T^2 * (inter * distance of the rows + intra * distance of the columns) of both networks' softened probabilities.
-
-    Args:
-        inter, intra: beta and gamma of the paper.
-        temperature: T; 4 on CIFAR-100, 1 on ImageNet.
-
-    Called with student logits [B, C] and teacher logits [B, C] it returns a scalar. Raises ValueError if the shapes
-    differ.
+    `inter` and `intra` are beta and gamma of the paper; T is 4 on CIFAR-100, 1 on ImageNet. Called with student logits
+    [B, C] and teacher logits [B, C] it returns a scalar. Raises ValueError if the shapes differ.
     """
 
     def __init__(self, inter: float = 2.0, intra: float = 2.0, temperature: float = 4.0):

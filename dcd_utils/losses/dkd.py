@@ -13,16 +13,10 @@ class DKDLoss(nn.Module):
 
     T^2 * (target * KL of [p_label, 1 - p_label] + other * KL over the remaining classes), mean over the batch
     (arXiv:2203.08679). The published trainer raises the weight over its first 20 epochs, and chooses `other` by the
-    pair (1 to 8); neither is done here.
+    pair (1 to 8); neither is done here. `target` and `other` are alpha and beta of the paper.
 
-    Args:
-        target, other: alpha and beta of the paper.
-        temperature: T.
-
-    Called with student logits [B, C], teacher logits [B, C] and labels= [B] it returns a scalar.
-
-    Raises:
-        ValueError: the logits' shapes differ, or there are fewer than 3 classes (no others to compare).
+    Called with student logits [B, C], teacher logits [B, C] and labels= [B] it returns a scalar. Raises ValueError if
+    the shapes differ, or if there are fewer than 3 classes (no others to compare).
     """
 
     def __init__(self, target: float = 1.0, other: float = 2.0, temperature: float = 4.0):

@@ -15,8 +15,7 @@ class Regressor(nn.Module):
             equal to it or larger (unless it is twice as large, a window as large as the difference slides over it).
         relu: whether a ReLU follows, as for maps that come behind one.
 
-    Raises:
-        ValueError: the sizes cannot be matched.
+    Raises ValueError if the sizes cannot be matched.
     """
 
     def __init__(self, student: Tensor, teacher: Tensor, relu: bool = True):
@@ -46,12 +45,9 @@ class FitNetLoss(nn.Module):
     """Mean squared difference of the teacher's map and the student's, brought to its shape (arXiv:1412.6550, eq. 3).
 
     The paper trains up to the hint first; here, as in the tables, the hint stands beside the classification loss.
-
-    Args:
-        student, teacher: example maps, each a list of [B, channels, height, width].
-        hint: which stage, counted from 1 (the stem is no stage).
-
-    Called with the two lists of maps it returns a scalar. Raises ValueError if the maps cannot be matched.
+    `hint` is the stage, counted from 1 (the stem is no stage). Built from example maps, two lists of [B, channels,
+    height, width], and called with two such lists, it returns a scalar. Raises ValueError if the maps cannot be
+    matched.
     """
 
     def __init__(self, student: list[Tensor], teacher: list[Tensor], hint: int = 2):

@@ -18,7 +18,7 @@ def flow(first: Tensor, second: Tensor) -> Tensor:
 class FSPLoss(nn.Module):
     """Mean squared difference of the flows between neighbouring maps, the stem included (Yim et al., 2017, eq. 2).
 
-    Used in a first stage; it has no weight afterwards. Built from example maps, each a list of [B, channels, height,
+    Used in a first stage; it has no weight afterwards. Built from example maps, two lists of [B, channels, height,
     width], and called with two such lists, it returns a scalar. Raises ValueError if the networks differ in the number
     of maps or in their channels.
     """

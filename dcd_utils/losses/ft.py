@@ -40,11 +40,8 @@ class FTLoss(nn.Module):
     Otherwise than there, the first stage has a rate of at most 0.01 for every student (published for ResNets), and the
     student runs along in training mode, which moves its batch norm statistics, though no weight.
 
-    Args:
-        student, teacher: example maps, each a list of [B, channels, height, width].
-        rate: number of factors over the teacher's channels.
-
-    Called with the two lists of maps it returns a scalar.
+    `rate` is the number of factors over the teacher's channels. Built from example maps, two lists of [B, channels,
+    height, width], and called with two such lists, it returns a scalar. Raises ValueError if no factor is left.
     """
 
     def __init__(self, student: list[Tensor], teacher: list[Tensor], rate: float = 0.5):

@@ -11,10 +11,8 @@ from dcd_utils.losses.shared import check_logits, check_temperature
 class KDLoss(nn.Module):
     """T^2 * KL(teacher || student) of class probabilities softened by T, mean over the batch (arXiv:1503.02531).
 
-    Args:
-        temperature: T, above 0. T^2 keeps the gradient's size comparable with that of the labels' loss.
-
-    Called with student logits [B, C] and teacher logits [B, C] (no gradient reaches the teacher) it returns a scalar.
+    T^2 keeps the gradient's size comparable with that of the labels' loss. Called with student logits [B, C] and
+    teacher logits [B, C] (no gradient reaches the teacher) it returns a scalar.
 
     Raises:
         ValueError: T is not above 0, or the logits' shapes differ (teacher and student must share their classes).

@@ -14,11 +14,8 @@ def standardise(logits: Tensor) -> Tensor:
 class LSKDLoss(nn.Module):
     """KD on standardised logits: the student need not match the size of the teacher's (arXiv:2403.01427, eq. 10).
 
-    Args:
-        temperature: the base temperature, in units of each image's standard deviation.
-
-    Called with student logits [B, C] and teacher logits [B, C] it returns a scalar. Raises ValueError if the shapes
-    differ.
+    The temperature is in units of each image's standard deviation. Called with student logits [B, C] and teacher logits
+    [B, C] it returns a scalar. Raises ValueError if the shapes differ.
     """
 
     def __init__(self, temperature: float = 2.0):

@@ -107,8 +107,7 @@ def followers() -> list[str]:
 def parse(method: str) -> list[str]:
     """The parts of a method's name: "dcd+kd" -> ["dcd", "kd"].
 
-    Raises:
-        ValueError: an unknown part, a part named twice, or a method behind the plus that cannot stand there.
+    Raises ValueError for an unknown part, a part named twice, or a method behind the plus that cannot stand there.
     """
     first, *rest = method.lower().split("+") if isinstance(method, str) else [method]
     if first not in METHODS or len(rest) > 1 or not set(rest) <= set(followers()) - {first}:

@@ -28,10 +28,8 @@ def angles(features: Tensor) -> Tensor:
 class RKDLoss(nn.Module):
     """Huber loss between the networks' distances and between their angles (arXiv:1904.05068, eqs. 5 to 10).
 
-    Args:
-        distance, angle: the weights of the two terms.
-
-    Called with [B, student_dim] and [B, teacher_dim] it returns a scalar. Angles cost B^3 numbers.
+    `distance` and `angle` are the weights of the two terms. Called with [B, student_dim] and [B, teacher_dim] it
+    returns a scalar. Angles cost B^3 numbers.
     """
 
     def __init__(self, distance: float = 25.0, angle: float = 50.0):

@@ -23,10 +23,8 @@ class RRDLoss(EmbeddingLoss):
         queue_size: entries of the queue, at least the batch size.
         temperature, teacher_temperature: of the student's and of the teacher's softmax.
 
-    Called with [B, student_dim] and [B, teacher_dim] it returns a scalar; in eval mode the queue stays as it is.
-
-    Raises:
-        ValueError: the queue is shorter than the batch.
+    Called with [B, student_dim] and [B, teacher_dim] it returns a scalar; in eval mode the queue stays as it is. Raises
+    ValueError if the queue is shorter than the batch.
     """
 
     def __init__(
@@ -52,7 +50,6 @@ class RRDLoss(EmbeddingLoss):
         target = (teacher @ queue.T / self.teacher_temperature).softmax(dim=1)
         return -(target * (student @ queue.T / self.temperature).log_softmax(dim=1)).sum(dim=1).mean()
 
-    @torch.no_grad()
     def _enqueue(self, embeddings: Tensor) -> None:
         size, batch = len(self.queue), len(embeddings)
         if batch > size:

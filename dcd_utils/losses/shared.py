@@ -6,7 +6,6 @@ from torch import Tensor, nn
 
 
 def check_temperature(temperature: float) -> None:
-    """Raise ValueError unless the temperature is above 0."""
     if not temperature > 0:
         raise ValueError(f"temperature={temperature} was given: it must be above 0 (4 is usual)")
 
@@ -21,25 +20,18 @@ def check_logits(student: Tensor, teacher: Tensor, fewest: int = 1) -> None:
 
 
 class EmbeddingLoss(nn.Module):
-    """Base of the losses that compare pooled features behind a trained linear map for each network.
-
-    Args:
-        student_dim, teacher_dim: widths of the pooled features.
-        embed_dim: width of the common embedding.
-    """
+    """Base of the losses that compare pooled features behind a trained linear map for each network."""
 
     def __init__(self, student_dim: int, teacher_dim: int, embed_dim: int):
         super().__init__()
         self.embed_student = nn.Linear(student_dim, embed_dim)
         self.embed_teacher = nn.Linear(teacher_dim, embed_dim)
 
-    def embed(self, student_features: Tensor, teacher_features: Tensor) -> tuple[Tensor, Tensor]:
-        """Both batches on the common unit sphere: ([B, embed_dim], [B, embed_dim]).
+    def project(self, student_features: Tensor, teacher_features: Tensor) -> tuple[Tensor, Tensor]:
+        """Both batches behind their linear maps: ([B, embed_dim], [B, embed_dim]).
 
-        Autocast does not reach in, and no gradient reaches the teacher network.
-
-        Raises:
-            ValueError: features of another width, or batches of different sizes.
+        Autocast does not reach in, and no gradient reaches the teacher network. Raises ValueError for features of
+        another width, or batches of different sizes.
         """
         for name, features, layer in (
             ("student", student_features, self.embed_student),
@@ -57,16 +49,20 @@ class EmbeddingLoss(nn.Module):
             )
         dtype = self.embed_student.weight.dtype
         with torch.autocast(student_features.device.type, enabled=False):
-            student = F.normalize(self.embed_student(student_features.to(dtype)), dim=1)
-            teacher = F.normalize(self.embed_teacher(teacher_features.detach().to(dtype)), dim=1)
+            student = self.embed_student(student_features.to(dtype))
+            teacher = self.embed_teacher(teacher_features.detach().to(dtype))
         return student, teacher
+
+    def embed(self, student_features: Tensor, teacher_features: Tensor) -> tuple[Tensor, Tensor]:
+        """As `project`, then scaled to unit length: both batches on the common unit sphere."""
+        student, teacher = self.project(student_features, teacher_features)
+        return F.normalize(student, dim=1), F.normalize(teacher, dim=1)
 
 
 def pair_stages(student: list[Tensor], teacher: list[Tensor]) -> list[tuple[Tensor, Tensor]]:
     """(student map, teacher map) of each stage, the stem left out; where one network has more, the last are paired.
 
-    Raises:
-        ValueError: a network shows no stages.
+    Raises ValueError if a network shows no stages.
     """
     count = min(len(student), len(teacher)) - 1
     if count < 1:

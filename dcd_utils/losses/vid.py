@@ -35,12 +35,9 @@ class Predictor(nn.Module):
 class VIDLoss(nn.Module):
     """Negative log-likelihood of the teacher's maps given the student's, summed over stages (arXiv:1904.05835, eq. 6).
 
-    Args:
-        student, teacher: example maps, each a list of [B, channels, height, width].
-        variance: where the variance of every channel starts.
-        smallest: added to every variance.
-
-    Called with the two lists of maps it returns a scalar (it may be negative: a density, without its constant).
+    `variance` is where the variance of every channel starts, `smallest` is added to each. Built from example maps, two
+    lists of [B, channels, height, width], and called with two such lists, it returns a scalar, which may be negative (a
+    density, without its constant).
     """
 
     def __init__(self, student: list[Tensor], teacher: list[Tensor], variance: float = 5.0, smallest: float = 1e-5):

@@ -46,28 +46,28 @@ def wrap(network: nn.Module, num_classes: int | None = None) -> Network:
             as it is, with `options` {} if it has none.
         num_classes: outputs wanted; a classifier of another width is replaced by a fresh one. None keeps what is there.
 
-    Raises:
-        ValueError: a network of neither library without `features`, or one that does not end in a linear classifier.
+    Raises ValueError for a network of neither library without `features`, or one that does not end in a linear layer.
     """
     origins = [base.__module__.partition(".")[0] for base in type(network).__mro__]  # the class's own comes first
     has_features = callable(getattr(network, "features", None)) and not isinstance(network.features, nn.Module)
-    if not has_features or origins[0] in LIBRARIES:
-        if "torchvision" in origins:
-            network = TorchvisionNetwork(network, num_classes)
-        elif "timm" in origins:
-            network = TimmNetwork(network, num_classes)
-        else:
-            raise ValueError(
-                f"{type(network).__name__} comes from neither torchvision nor timm: give it a method "
-                "features(images) -> Features(maps, pooled, logits), then it can be used as it is"
-            )
+    if has_features and origins[0] not in LIBRARIES:
+        pass
+    elif "torchvision" in origins:
+        network = TorchvisionNetwork(network, num_classes)
+    elif "timm" in origins:
+        network = TimmNetwork(network, num_classes)
+    else:
+        raise ValueError(
+            f"{type(network).__name__} comes from neither torchvision nor timm: give it a method "
+            "features(images) -> Features(maps, pooled, logits), then it can be used as it is"
+        )
     if not hasattr(network, "options"):
         network.options = {}
     return network
 
 
 class LibraryNetwork(Network):
-    """A library's network behind our interface. Its state dict carries the library's own tensor names."""
+    """A library's network behind our interface; subclasses write `_run`. Its state dict carries the library's names."""
 
     def __init__(self, network: nn.Module, name: str):
         super().__init__()
@@ -91,9 +91,6 @@ class LibraryNetwork(Network):
                 f'"{self.name}" does not take images of {height}x{width} ({words}): choose another network, or create '
                 f"it for this size, as in models.create(..., image_size={height})"
             ) from error
-
-    def _run(self, images: Tensor) -> Features:
-        raise NotImplementedError
 
 
 class TorchvisionNetwork(LibraryNetwork):

@@ -4,18 +4,13 @@ from functools import partial
 
 from torch import Tensor, nn
 
-from dcd_utils.models.network import Features, Network, check_images, init_convolutions, make_stage
+from dcd_utils.models.network import Features, Network, check_images, conv_bn, init_convolutions, make_stage
 
 WIDTH = 0.5  # factor on the channels of the stem and the stages
 # factor from a block's input channels to its inner channels, channels at full width, blocks, stride
 STAGES = ((1, 16, 1, 1), (6, 24, 2, 1), (6, 32, 3, 2), (6, 64, 4, 2), (6, 96, 3, 1), (6, 160, 3, 2), (6, 320, 1, 1))
 MAPS_AFTER = (1, 2, 4, 6)  # the last stage at each resolution
 PENULTIMATE = 1280
-
-
-def _convolution(channels_in: int, channels: int, size: int, stride: int = 1, groups: int = 1) -> nn.Sequential:
-    convolution = nn.Conv2d(channels_in, channels, size, stride, padding=size // 2, groups=groups, bias=False)
-    return nn.Sequential(convolution, nn.BatchNorm2d(channels), nn.ReLU(inplace=True))
 
 
 class InvertedResidual(nn.Module):
@@ -25,9 +20,11 @@ class InvertedResidual(nn.Module):
         super().__init__()
         inner = expansion * channels_in
         self.conv = nn.Sequential(
-            *_convolution(channels_in, inner, 1),
-            *_convolution(inner, inner, 3, stride, groups=inner),
-            *_convolution(inner, channels, 1)[:-1],
+            *conv_bn(channels_in, inner, 1),
+            nn.ReLU(inplace=True),
+            *conv_bn(inner, inner, 3, stride, groups=inner),
+            nn.ReLU(inplace=True),
+            *conv_bn(inner, channels, 1),
         )
         self.residual = stride == 1 and channels_in == channels
 
@@ -41,13 +38,13 @@ class MobileNetV2(Network):
     def __init__(self, num_classes: int):
         super().__init__()
         channels_in = int(32 * WIDTH)
-        self.conv1 = _convolution(3, channels_in, 3, stride=2)
+        self.conv1 = nn.Sequential(*conv_bn(3, channels_in, 3, stride=2), nn.ReLU(inplace=True))
         self.blocks = nn.ModuleList()
         for expansion, full_channels, blocks, stride in STAGES:
             block, channels = partial(InvertedResidual, expansion=expansion), int(full_channels * WIDTH)
             self.blocks.append(make_stage(block, blocks, channels_in, channels, stride))
             channels_in = channels
-        self.conv2 = _convolution(channels_in, PENULTIMATE, 1)
+        self.conv2 = nn.Sequential(*conv_bn(channels_in, PENULTIMATE, 1), nn.ReLU(inplace=True))
         self.classifier = nn.Sequential(nn.Linear(PENULTIMATE, num_classes))
         init_convolutions(self)
         nn.init.normal_(self.classifier[0].weight, std=0.01)

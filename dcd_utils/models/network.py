@@ -55,6 +55,12 @@ def check_images(images: Tensor) -> None:
         )
 
 
+def conv_bn(channels_in: int, channels: int, size: int, stride: int = 1, groups: int = 1):
+    """A convolution without bias that keeps the resolution (divided by the stride), and its batch norm: two modules."""
+    convolution = nn.Conv2d(channels_in, channels, size, stride, padding=size // 2, groups=groups, bias=False)
+    return convolution, nn.BatchNorm2d(channels)
+
+
 def init_convolutions(network: nn.Module) -> None:
     """Draw the convolutions' weights as He et al. do (arXiv:1502.01852, fan-out), and set their biases to zero."""
     for module in network.modules():

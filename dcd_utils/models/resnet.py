@@ -2,7 +2,7 @@
 
 from torch import Tensor, nn
 
-from dcd_utils.models.network import Features, Network, check_images, init_convolutions, make_stage, run_stages
+from dcd_utils.models.network import Features, Network, check_images, conv_bn, init_convolutions, make_stage, run_stages
 
 
 class BasicBlock(nn.Module):
@@ -10,15 +10,12 @@ class BasicBlock(nn.Module):
 
     def __init__(self, channels_in: int, channels: int, stride: int):
         super().__init__()
-        self.conv1 = nn.Conv2d(channels_in, channels, 3, stride, padding=1, bias=False)
-        self.bn1 = nn.BatchNorm2d(channels)
-        self.conv2 = nn.Conv2d(channels, channels, 3, padding=1, bias=False)
-        self.bn2 = nn.BatchNorm2d(channels)
+        self.conv1, self.bn1 = conv_bn(channels_in, channels, 3, stride)
+        self.conv2, self.bn2 = conv_bn(channels, channels, 3)
         self.relu = nn.ReLU(inplace=True)
         self.downsample = None
         if stride != 1 or channels_in != channels:
-            convolution = nn.Conv2d(channels_in, channels, 1, stride, bias=False)
-            self.downsample = nn.Sequential(convolution, nn.BatchNorm2d(channels))
+            self.downsample = nn.Sequential(*conv_bn(channels_in, channels, 1, stride))
 
     def before_relu(self, x: Tensor) -> Tensor:
         shortcut = x if self.downsample is None else self.downsample(x)
@@ -39,8 +36,7 @@ class ResNet(Network):
 
     def __init__(self, depth: int, widths: tuple[int, int, int, int], num_classes: int):
         super().__init__()
-        self.conv1 = nn.Conv2d(3, widths[0], 3, padding=1, bias=False)
-        self.bn1 = nn.BatchNorm2d(widths[0])
+        self.conv1, self.bn1 = conv_bn(3, widths[0], 3)
         self.relu = nn.ReLU(inplace=True)
         blocks = (depth - 2) // 6
         self.layer1 = make_stage(BasicBlock, blocks, widths[0], widths[1], stride=1)

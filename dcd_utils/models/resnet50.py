@@ -2,7 +2,7 @@
 
 from torch import Tensor, nn
 
-from dcd_utils.models.network import Features, Network, check_images, init_convolutions, make_stage, run_stages
+from dcd_utils.models.network import Features, Network, check_images, conv_bn, init_convolutions, make_stage, run_stages
 
 
 class Bottleneck(nn.Module):
@@ -11,17 +11,13 @@ class Bottleneck(nn.Module):
     def __init__(self, channels_in: int, channels: int, stride: int):
         super().__init__()
         inner = channels // 4
-        self.conv1 = nn.Conv2d(channels_in, inner, 1, bias=False)
-        self.bn1 = nn.BatchNorm2d(inner)
-        self.conv2 = nn.Conv2d(inner, inner, 3, stride, padding=1, bias=False)
-        self.bn2 = nn.BatchNorm2d(inner)
-        self.conv3 = nn.Conv2d(inner, channels, 1, bias=False)
-        self.bn3 = nn.BatchNorm2d(channels)
+        self.conv1, self.bn1 = conv_bn(channels_in, inner, 1)
+        self.conv2, self.bn2 = conv_bn(inner, inner, 3, stride)
+        self.conv3, self.bn3 = conv_bn(inner, channels, 1)
         self.relu = nn.ReLU(inplace=True)
         self.shortcut = nn.Identity()
         if stride != 1 or channels_in != channels:
-            convolution = nn.Conv2d(channels_in, channels, 1, stride, bias=False)
-            self.shortcut = nn.Sequential(convolution, nn.BatchNorm2d(channels))
+            self.shortcut = nn.Sequential(*conv_bn(channels_in, channels, 1, stride))
 
     def before_relu(self, x: Tensor) -> Tensor:
         shortcut = self.shortcut(x)
@@ -38,8 +34,7 @@ class ResNet50(Network):
 
     def __init__(self, num_classes: int):
         super().__init__()
-        self.conv1 = nn.Conv2d(3, 64, 3, padding=1, bias=False)
-        self.bn1 = nn.BatchNorm2d(64)
+        self.conv1, self.bn1 = conv_bn(3, 64, 3)
         self.relu = nn.ReLU(inplace=True)
         self.layer1 = make_stage(Bottleneck, 3, 64, 256, stride=1)
         self.layer2 = make_stage(Bottleneck, 4, 256, 512, stride=2)

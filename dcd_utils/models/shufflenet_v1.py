@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from dcd_utils.models.network import Features, Network, check_images, make_stage, run_stages
+from dcd_utils.models.network import Features, Network, check_images, conv_bn, make_stage, run_stages
 
 STEM, GROUPS = 24, 3  # channels of the stem, groups of the 1x1 convolutions
 
@@ -29,12 +29,9 @@ class ShuffleBlock(nn.Module):
         computed = channels - channels_in if stride == 2 else channels
         inner = computed // 4
         self.groups = 1 if channels_in == STEM else GROUPS  # too few channels behind the stem to be grouped
-        self.conv1 = nn.Conv2d(channels_in, inner, 1, groups=self.groups, bias=False)
-        self.bn1 = nn.BatchNorm2d(inner)
-        self.conv2 = nn.Conv2d(inner, inner, 3, stride, padding=1, groups=inner, bias=False)
-        self.bn2 = nn.BatchNorm2d(inner)
-        self.conv3 = nn.Conv2d(inner, computed, 1, groups=GROUPS, bias=False)
-        self.bn3 = nn.BatchNorm2d(computed)
+        self.conv1, self.bn1 = conv_bn(channels_in, inner, 1, groups=self.groups)
+        self.conv2, self.bn2 = conv_bn(inner, inner, 3, stride, groups=inner)
+        self.conv3, self.bn3 = conv_bn(inner, computed, 1, groups=GROUPS)
         self.relu = nn.ReLU(inplace=True)
         self.pool = nn.AvgPool2d(3, stride=2, padding=1) if stride == 2 else None
 
@@ -54,8 +51,7 @@ class ShuffleV1(Network):
 
     def __init__(self, num_classes: int):
         super().__init__()
-        self.conv1 = nn.Conv2d(3, STEM, 1, bias=False)
-        self.bn1 = nn.BatchNorm2d(STEM)
+        self.conv1, self.bn1 = conv_bn(3, STEM, 1)
         self.relu = nn.ReLU(inplace=True)
         self.layer1 = make_stage(ShuffleBlock, 4, STEM, 240, stride=2)
         self.layer2 = make_stage(ShuffleBlock, 8, 240, 480, stride=2)

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from dcd_utils.models.network import Features, Network, check_images
+from dcd_utils.models.network import Features, Network, check_images, conv_bn
 
 STEM = 24
 
@@ -22,12 +22,9 @@ class SplitBlock(nn.Module):
     def __init__(self, channels: int):
         super().__init__()
         half = channels // 2
-        self.conv1 = nn.Conv2d(half, half, 1, bias=False)
-        self.bn1 = nn.BatchNorm2d(half)
-        self.conv2 = nn.Conv2d(half, half, 3, padding=1, groups=half, bias=False)
-        self.bn2 = nn.BatchNorm2d(half)
-        self.conv3 = nn.Conv2d(half, half, 1, bias=False)
-        self.bn3 = nn.BatchNorm2d(half)
+        self.conv1, self.bn1 = conv_bn(half, half, 1)
+        self.conv2, self.bn2 = conv_bn(half, half, 3, groups=half)
+        self.conv3, self.bn3 = conv_bn(half, half, 1)
         self.relu = nn.ReLU(inplace=True)
 
     def halves(self, x: Tensor) -> tuple[Tensor, Tensor]:
@@ -47,16 +44,11 @@ class DownBlock(nn.Module):
     def __init__(self, channels_in: int, channels: int):
         super().__init__()
         half = channels // 2
-        self.conv1 = nn.Conv2d(channels_in, channels_in, 3, 2, padding=1, groups=channels_in, bias=False)
-        self.bn1 = nn.BatchNorm2d(channels_in)
-        self.conv2 = nn.Conv2d(channels_in, half, 1, bias=False)
-        self.bn2 = nn.BatchNorm2d(half)
-        self.conv3 = nn.Conv2d(channels_in, half, 1, bias=False)
-        self.bn3 = nn.BatchNorm2d(half)
-        self.conv4 = nn.Conv2d(half, half, 3, 2, padding=1, groups=half, bias=False)
-        self.bn4 = nn.BatchNorm2d(half)
-        self.conv5 = nn.Conv2d(half, half, 1, bias=False)
-        self.bn5 = nn.BatchNorm2d(half)
+        self.conv1, self.bn1 = conv_bn(channels_in, channels_in, 3, 2, groups=channels_in)
+        self.conv2, self.bn2 = conv_bn(channels_in, half, 1)
+        self.conv3, self.bn3 = conv_bn(channels_in, half, 1)
+        self.conv4, self.bn4 = conv_bn(half, half, 3, 2, groups=half)
+        self.conv5, self.bn5 = conv_bn(half, half, 1)
         self.relu = nn.ReLU(inplace=True)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -71,14 +63,12 @@ class ShuffleV2(Network):
 
     def __init__(self, num_classes: int):
         super().__init__()
-        self.conv1 = nn.Conv2d(3, STEM, 1, bias=False)
-        self.bn1 = nn.BatchNorm2d(STEM)
+        self.conv1, self.bn1 = conv_bn(3, STEM, 1)
         self.relu = nn.ReLU(inplace=True)
         self.layer1 = self._stage(4, STEM, 116)
         self.layer2 = self._stage(8, 116, 232)
         self.layer3 = self._stage(4, 232, 464)
-        self.conv2 = nn.Conv2d(464, 1024, 1, bias=False)
-        self.bn2 = nn.BatchNorm2d(1024)
+        self.conv2, self.bn2 = conv_bn(464, 1024, 1)
         self.linear = nn.Linear(1024, num_classes)
 
     @staticmethod

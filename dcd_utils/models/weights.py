@@ -42,7 +42,7 @@ def load_weights(model: nn.Module, path: str | os.PathLike) -> nn.Module:
         path = path / "weights.safetensors"
     if not path.is_file():
         raise FileNotFoundError(
-            f'no weights at "{path}": pass a file (.safetensors, .pth) or the folder of a finished run'
+            f'no weights at "{path}": pass a .safetensors or .pth file, or the folder of a finished run'
         )
     state = _read(path)
     expected = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
@@ -65,10 +65,10 @@ def load_weights(model: nn.Module, path: str | os.PathLike) -> nn.Module:
 
 
 def _read(path: Path) -> Mapping[str, Tensor]:
+    from safetensors.torch import load_file
+
     try:
         if path.suffix == ".safetensors":
-            from safetensors.torch import load_file
-
             return load_file(path)
         with path.open("rb") as file:
             if file.read(2) not in (b"PK", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05"):
@@ -98,5 +98,5 @@ def reason(error: Exception) -> str:
     return "not a file of PyTorch's" if not text or text.isdigit() or "operand" in text else text
 
 
-def _shorten(names: list[str], limit: int = 5) -> str:
-    return ", ".join(names[:limit]) + (f", and {len(names) - limit} more" if len(names) > limit else "")
+def _shorten(names: list[str]) -> str:
+    return ", ".join(names[:5]) + (f", and {len(names) - 5} more" if len(names) > 5 else "")

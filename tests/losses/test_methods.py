@@ -237,6 +237,29 @@ def test_names_and_fields_that_cannot_be_registered():
     assert "cosine" not in losses.names()
 
 
+def test_the_packages_own_methods_name_no_version():
+    assert {method.version for method in losses.METHODS.values()} == {""}
+    assert losses.Method("mine", torch.nn.MSELoss, "logits", 1.0, version="2").version == "2"
+
+
+@pytest.mark.parametrize("method", ["cc", "crd", "rrd"])
+def test_features_of_another_network_are_named(method):
+    loss, student, teacher, needed = golden.case(method, **SMALL.get(method, {}))
+    with pytest.raises(
+        ValueError, match=rf"student features are \(8, 6\).*build {type(loss).__name__} with student_dim=6"
+    ):
+        loss(student.pooled[:, 1:], teacher.pooled, **needed)
+    with pytest.raises(ValueError, match="8 student rows and 7 teacher rows"):
+        loss(student.pooled, teacher.pooled[1:], **needed)
+
+
+@pytest.mark.parametrize("method", ["at", "kd", "pkt", "fsp"])
+def test_an_option_that_a_loss_does_not_have_is_refused(method):
+    features = golden.features("student", golden.STUDENT, 7)
+    with pytest.raises(TypeError, match="sharpness"):
+        losses.objective(method, features, features, sharpness=2.0)
+
+
 def test_the_example_of_the_documentation_runs():
     page = (Path(__file__).parents[2] / "docs" / "add_a_method.md").read_text()
     blocks = [block.split("```")[0] for block in page.split("```python\n")[1:]]

@@ -31,7 +31,7 @@ def test_torchvision_networks_answer_as_ours_do(name):
     maps, pooled, logits = network.features(images)
     assert tuple(found.shape[1] for found in maps) == channels
     assert tuple(found.shape[2] for found in maps) == sizes
-    assert pooled.shape == (2, width) and network.name == f"torchvision/{name}"
+    assert pooled.shape == (2, width) and network.name == f"torchvision/{name}" and network.options == options
     with torch.device("meta"):
         own = torchvision.models.get_model(name, num_classes=10, **options).eval()
     own.load_state_dict(network.state_dict(), assign=True)  # the library's own tensor names
@@ -93,7 +93,7 @@ def test_training_mode_is_the_librarys_own():
 def test_wrap_shares_weights_keeps_the_mode_and_replaces_the_classifier_on_demand():
     own = torchvision.models.resnet18(num_classes=7).eval()
     network = models.wrap(own)
-    assert not network.training and network.name == "torchvision/ResNet"
+    assert not network.training and network.name == "torchvision/ResNet" and network.options == {}
     assert network.network.conv1.weight is own.conv1.weight
     assert network.features(torch.randn(2, 3, 32, 32)).logits.shape == (2, 7)
     assert models.wrap(own, num_classes=7).network.fc.weight is own.fc.weight
@@ -110,7 +110,8 @@ def test_pretrained_is_passed_through(monkeypatch):
     monkeypatch.setattr(torchvision.models, "get_model", get_model)
     network = models.create("torchvision/resnet18", 10, seed=0, pretrained=True)
     assert asked == {"name": "resnet18", "weights": "DEFAULT"}
-    assert network(torch.randn(2, 3, 32, 32)).shape == (2, 10)
+    assert network(torch.randn(2, 3, 32, 32)).shape == (2, 10) and network.options == {"pretrained": True}
+    assert copy.deepcopy(network).options == {"pretrained": True}
 
 
 class Mine(nn.Module):
@@ -120,7 +121,10 @@ class Mine(nn.Module):
 
 def test_what_has_features_stays_as_it_is_and_what_cannot_be_wrapped_is_named():
     for mine in (Mine(), models.create("resnet8", 10)):
-        assert models.wrap(mine) is mine
+        assert models.wrap(mine) is mine and mine.options == {}
+    described = Mine()
+    described.options = {"depth": 3}
+    assert models.wrap(described).options == {"depth": 3}
     with pytest.raises(ValueError, match=r"Linear comes from neither.*features\(images\)"):
         models.wrap(nn.Linear(2, 2))
     with pytest.raises(ValueError, match="SqueezeNet ends in .*not in a linear classifier"):
@@ -153,7 +157,7 @@ def test_timm_networks_answer_as_ours_do(name, options, channels, sizes, width, 
     with torch.no_grad():
         maps, pooled, logits = network.features(images)
         assert [found.shape[1] for found in maps] == channels and [found.shape[2] for found in maps] == sizes
-        assert pooled.shape == (2, width) and network.name == f"timm/{name}"
+        assert pooled.shape == (2, width) and network.name == f"timm/{name}" and network.options == options
         own = timm.create_model(name, num_classes=10, **options).eval()
         own.load_state_dict(network.state_dict())
         torch.testing.assert_close(logits, own(images))

@@ -48,6 +48,7 @@ def test_layout_of_the_shared_checkpoints(name):
     layout = [[key, list(tensor.shape)] for key, tensor in model.state_dict().items()]
     assert hashlib.sha256(json.dumps(layout).encode()).hexdigest()[:16] == LAYOUTS[name]
     assert models.parameter_count(model) == PARAMETERS[name]
+    assert model.name == name and model.options == {}
 
 
 def test_the_names_are_those_of_the_paper_in_its_order():

@@ -99,13 +99,13 @@ def test_the_distillation_step_of_03(images, teacher, method, precision):
     theirs, their_objective = copy.deepcopy(mine), copy.deepcopy(my_objective)
     my_optimizer = written.make_optimizer(mine, my_objective, recipe)
     their_optimizer = written.make_optimizer(theirs, their_objective, recipe)
-    package_optimizer = make_optimizer(theirs, their_objective, recipe, train.device)
+    their_job = job(theirs, images, their_objective, training.FrozenTeacher(teacher), recipe)
+    package_optimizer = make_optimizer(their_job)
     # "fused" computes the same update in another order, so weights would agree but for their last digits
     optimizers = (their_optimizer, package_optimizer)
     ours, packages = ({**optimizer.param_groups[0], "fused": None} for optimizer in optimizers)
     assert list(map(id, ours.pop("params"))) == list(map(id, packages.pop("params")))
     assert ours == packages
-    their_job = job(theirs, images, their_objective, training.FrozenTeacher(teacher), recipe)
     for epoch in range(recipe.epochs):
         written.distill_epoch(mine, teacher, my_objective, my_optimizer, train, recipe, 0, epoch)
         training.train_epoch(their_job, their_optimizer, epoch)

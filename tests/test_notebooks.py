@@ -209,7 +209,7 @@ def test_what_is_missing_is_named_before_anything_runs(course, monkeypatch, caps
 
 
 def test_a_plain_figure_shows_after_a_themed_one(course, tmp_path):
-    themed = 'import numpy as np\nfrom dcd_utils import plots\nplots.confusion(np.eye(3), ["a", "b", "c"]);'
+    themed = 'import numpy as np\nfrom dcd_utils import plots\nplots.matrix(np.eye(3), ["a", "b", "c"]);'
     assert notebooks.main([str(course("12_themed", code(themed), code(FIGURE)))]) == 0
     executed = nbformat.read(tmp_path / "data" / "tutorial" / "12_themed.ipynb", as_version=4)
     assert [output for output in executed.cells[1].outputs if "image/png" in output.get("data", {})]
@@ -230,7 +230,7 @@ def alive(pid: int) -> bool:
     ids=["Ctrl-C", "terminated", "killed"],
 )
 def test_a_signal_ends_everything(course, tmp_path, number, everyone, jobs):
-    """Ctrl-C reaches every process of the terminal, the others the runner alone; no kernel stays, even if it is killed."""
+    """Ctrl-C reaches every process of the terminal, the others the runner alone; no kernel outlives it."""
     started = tmp_path / "started"
     sleep = (
         f"import os, time; open({str(started)!r}, 'a').write(f'{{os.getpid()}} {{os.getppid()}}\\n'); time.sleep(120)"

@@ -83,10 +83,12 @@ def test_matrix_cells_carry_both_classes_and_all_values():
 
 def test_panels_of_matrices_zoom_together():
     layout = interactive.matrix_explorer({"teacher": MATRIX, "student": 2 * MATRIX}, CLASSES)
-    first, second = select(layout, Plot)
+    panels = {plot.title.text: plot for plot in select(layout, Plot)}  # Bokeh selects in no certain order
+    first, second = panels["teacher"], panels["student"]
     assert first.x_range is second.x_range and first.y_range is second.y_range
     assert [first.y_range.start, first.y_range.end] == [2.5, -0.5]  # rows run from the top
-    ranges = [(bar.color_mapper.low, bar.color_mapper.high) for bar in select(layout, ColorBar)]
+    mappers = [select(plot, ColorBar)[0].color_mapper for plot in (first, second)]
+    ranges = [(mapper.low, mapper.high) for mapper in mappers]
     assert ranges == [(0, 8), (0, 16)]
     labelled = [list(plot.yaxis[0].major_label_overrides.values()) for plot in (first, second)]
     assert labelled == [CLASSES, []]

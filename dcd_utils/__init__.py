@@ -7,16 +7,7 @@ from importlib import import_module
 
 __version__ = "0.1.0"
 _PARTS = (
-    "analysis",
-    "data",
-    "exercises",
-    "experiments",
-    "interactive",
-    "losses",
-    "models",
-    "notebooks",
-    "plots",
-    "runtime",
+    "analysis", "data", "exercises", "experiments", "interactive", "losses", "models", "notebooks", "plots", "runtime",
     "training",
 )
 __all__ = list(_PARTS)

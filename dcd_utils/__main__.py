@@ -9,7 +9,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from dcd_utils import data, experiments, files, losses, models, runtime, training
-from dcd_utils.experiments import report, speed, workers
+from dcd_utils.experiments import speed, workers
+from dcd_utils.experiments.report import draw, fill, speed_table
 from dcd_utils.experiments.transfer import transfer
 from dcd_utils.records import write_record
 
@@ -217,19 +218,9 @@ def _train_grid(options) -> None:
         raise ValueError(f"--teacher-weights: write TEACHER=FILE for each of {', '.join(teachers)}")
     weights.update(zip(teachers, unnamed, strict=False))  # at most one, for the only teacher
     experiments.reproduce(
-        pairs,
-        options.methods,
-        profile.seeds,
-        train,
-        test,
-        profile.recipe,
-        _results_folder(options),
-        profile.teacher_recipe,
-        profile.teacher_seed if options.teacher_seed is None else options.teacher_seed,
-        weights,
-        options.cache,
-        options.plain,
-        options.compile,
+        pairs, options.methods, profile.seeds, train, test, profile.recipe, _results_folder(options),
+        profile.teacher_recipe, profile.teacher_seed if options.teacher_seed is None else options.teacher_seed, weights,
+        options.cache, options.plain, options.compile,
     )
 
 
@@ -246,7 +237,7 @@ def _benchmark(options) -> None:
     keys = ("teacher", "student", "batch_size", "steps", "rounds", "precision", "compile")
     settings = {key: getattr(options, key) for key in keys}
     record = speed.benchmark(**settings, batch_sizes=tuple(options.batch_sizes))
-    print(report.speed_table([record]))
+    print(speed_table([record]))
     if options.json:
         write_record(Path(options.json), record)
     if options.plot:
@@ -256,13 +247,13 @@ def _benchmark(options) -> None:
 def _report(options) -> None:
     if options.into:
         for page in map(Path, options.into):
-            report.fill(page, Path(options.results or files.data_dir() / "results"))
+            fill(page, Path(options.results or files.data_dir() / "results"))
         return
     if not options.results:
         raise ValueError("report needs a folder of records, for instance data/results/shapes, or --into PAGE")
     print(experiments.comparison(options.results) if options.published else experiments.report(options.results))
     if options.plot or options.cost:
-        report.draw(options.results, options.plot, options.cost)
+        draw(options.results, options.plot, options.cost)
 
 
 if __name__ == "__main__":

@@ -36,14 +36,14 @@ def make_record(config: dict, data: dict, state: str = "finished", **results: An
 
 def write_record(path: Path, record: dict) -> None:
     """Write a record as JSON with a checksum of itself, one epoch per line."""
-    content = {key: value for key, value in record.items() if key not in ("history", "sha256")}
+    content = {key: value for key, value in record.items() if key != "history"}
     rows = ",\n  ".join(json.dumps(row) for row in record.get("history", []))
     text = json.dumps(content | {"sha256": _checksum(record)}, indent=1)[:-2]
     files.write_whole(path, text + (f',\n "history": [\n  {rows}\n ]' if "history" in record else "") + "\n}\n")
 
 
 def read_record(path: Path) -> dict[str, Any]:
-    """Read a record.
+    """Read a record, without its checksum.
 
     Raises:
         ValueError: the file is damaged, or is something else.
@@ -52,7 +52,7 @@ def read_record(path: Path) -> dict[str, Any]:
         record = json.loads(path.read_bytes())
         if not isinstance(record, dict) or not {"kind", "state", "config", "sha256"} <= set(record):
             raise ValueError(f'"{path}" is no record of a run, and does not belong there')
-        if record["sha256"] != _checksum(record):
+        if record.pop("sha256") != _checksum(record):
             raise json.JSONDecodeError("its content does not match its checksum", "", 0)
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise ValueError(f'"{path}" is damaged ({str(error).partition(":")[0]})') from error
@@ -60,5 +60,4 @@ def read_record(path: Path) -> dict[str, Any]:
 
 
 def _checksum(record: dict) -> str:
-    content = {key: value for key, value in record.items() if key != "sha256"}
-    return files.sha256(json.dumps(content, sort_keys=True).encode())
+    return files.sha256(json.dumps(record, sort_keys=True).encode())

@@ -1,4 +1,4 @@
-"""Floor 0: the device, random numbers that anyone can repeat, and what this machine is."""
+"""The device, random numbers that anyone can repeat, and what this machine is."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ import os
 import platform
 import random
 import re
-import sys
 from collections.abc import Mapping
 from importlib import metadata
 from pathlib import Path
@@ -121,7 +120,7 @@ def reuse_freed_memory() -> bool:
     On a CPU every large tensor is otherwise mapped, cleared page by page, and unmapped again: a tenth of the time of a
     small network's step. Where the C library is not GNU's nothing changes. Returns whether it was set.
     """
-    with contextlib.suppress(OSError, AttributeError):
+    with contextlib.suppress(OSError, AttributeError, TypeError):  # Windows, macOS
         library = ctypes.CDLL(None)
         if hasattr(library, "gnu_get_libc_version"):
             trim_threshold, mmap_threshold = -1, -3  # M_TRIM_THRESHOLD, M_MMAP_THRESHOLD of malloc.h
@@ -152,8 +151,3 @@ def environment_report() -> str:
     """What runs here, line by line: versions, hardware, the chosen device and where data is kept."""
     rows = [*versions().items(), ("hardware", hardware()), ("device", str(device())), ("data", str(data_dir()))]
     return "\n".join(f"{name:>13}: {value}" for name, value in rows)
-
-
-def in_notebook() -> bool:
-    """Whether a Jupyter kernel runs this code (decides how progress bars draw themselves)."""
-    return "ipykernel" in sys.modules

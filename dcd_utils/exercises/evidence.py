@@ -20,8 +20,7 @@ def _accuracies(errors: float, seeds: int = 3, between_seeds: float = 2.0):
 
 # as in 03.1, with arrays; its hints hold here as well
 PAIRED = replace(
-    distillation.PAIRED,
-    title="07.1 A paired difference",
+    distillation.PAIRED, title="07.1 A paired difference",
     cases=[_accuracies(3.0, seeds=5), _accuracies(-1.2), _accuracies(0.4, seeds=10)],
 )
 

@@ -58,10 +58,8 @@ _PARTLY[1].train()  # the network says eval, and a part of it does not
 FROZEN = Exercise(
     "08.2 Frozen or not?",
     [
-        (_network(nn.BatchNorm2d(4)), _IMAGES),
-        (_network(nn.BatchNorm2d(4), training=True), _IMAGES),
-        (_PARTLY, _IMAGES),
-        (_network(nn.ReLU(), training=True), _IMAGES),
+        (_network(nn.BatchNorm2d(4)), _IMAGES), (_network(nn.BatchNorm2d(4), training=True), _IMAGES),
+        (_PARTLY, _IMAGES), (_network(nn.ReLU(), training=True), _IMAGES),
         (_network(nn.BatchNorm2d(4), training=True, gradient=False), _IMAGES),
     ],
 ).answers(

@@ -8,13 +8,6 @@ from dcd_utils.experiments.report import comparison, report
 from dcd_utils.experiments.tables import read_results
 
 __all__ = [
-    "Profile",
-    "comparison",
-    "course_runs",
-    "method_order",
-    "profile",
-    "published",
-    "read_results",
-    "report",
+    "Profile", "comparison", "course_runs", "method_order", "profile", "published", "read_results", "report",
     "reproduce",
 ]

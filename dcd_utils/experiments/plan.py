@@ -63,14 +63,8 @@ class Plan:
         self.teachers: dict[Task, nn.Module] = {}
 
     def tasks(
-        self,
-        pairs: Iterable[tuple[str, str]],
-        methods: Iterable[str],
-        seeds: Iterable[int],
-        recipe: Recipe,
-        teacher_recipe: Recipe,
-        teacher_seed: int,
-        from_files: Iterable[str] = (),
+        self, pairs: Iterable[tuple[str, str]], methods: Iterable[str], seeds: Iterable[int], recipe: Recipe,
+        teacher_recipe: Recipe, teacher_seed: int, from_files: Iterable[str] = (),
     ) -> tuple[list[Task], list[Task]]:
         """Return the teachers and the students of a grid; each network has its recipe as `recipe_for` says.
 
@@ -152,9 +146,7 @@ def work_through(tasks: Iterable[Task], run: Callable[[Task, bool], Any], done: 
 
 
 def course_runs(
-    profile: Profile,
-    methods: Iterable[str] = ("alone", "kd", "dcd", "dcd+kd"),
-    train: ImageSet | None = None,
+    profile: Profile, methods: Iterable[str] = ("alone", "kd", "dcd", "dcd+kd"), train: ImageSet | None = None,
     test: ImageSet | None = None,
 ) -> tuple[Run, dict[tuple[str, int], Run]]:
     """Return the teacher of a profile, and a student for every method and seed; a run that exists is loaded.
@@ -195,18 +187,9 @@ def course_runs(
 
 
 def reproduce(
-    pairs: Iterable[tuple[str, str]],
-    methods: Iterable[str],
-    seeds: Iterable[int],
-    train: ImageSet,
-    test: ImageSet,
-    recipe: Recipe,
-    results: str | os.PathLike,
-    teacher_recipe: Recipe | None = None,
-    teacher_seed: int = 0,
-    teacher_weights: dict[str, str | os.PathLike] | None = None,
-    cache: str = "auto",
-    plain: bool = False,
+    pairs: Iterable[tuple[str, str]], methods: Iterable[str], seeds: Iterable[int], train: ImageSet, test: ImageSet,
+    recipe: Recipe, results: str | os.PathLike, teacher_recipe: Recipe | None = None, teacher_seed: int = 0,
+    teacher_weights: dict[str, str | os.PathLike] | None = None, cache: str = "auto", plain: bool = False,
     compile: bool = False,
 ) -> Path:
     """Train every (pair, method, seed) that has no record yet, and put the record of each into a folder of results.

@@ -48,13 +48,8 @@ _PROFILES = {
 
 
 def profile(
-    name: str = "quick",
-    dataset: str | None = None,
-    root: str | os.PathLike | None = None,
-    teacher: str | None = None,
-    student: str | None = None,
-    epochs: int | None = None,
-    seeds: tuple[int, ...] | None = None,
+    name: str = "quick", dataset: str | None = None, root: str | os.PathLike | None = None, teacher: str | None = None,
+    student: str | None = None, epochs: int | None = None, seeds: tuple[int, ...] | None = None,
 ) -> Profile:
     """Return the named profile with some of its choices replaced; None leaves a choice as it is.
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 _NAMES = {"random": "untrained student", "teacher": "teacher", "alone": "student alone"}
-_HEAD, _END = r"<!-- (results|published|summary): ([^>]+) -->\n", "<!-- end -->"
+_HEAD, _END = r"<!-- (results|published|summary): ([^>]+) -->\r?\n", "<!-- end -->"
 
 
 def report(folder: str | os.PathLike) -> str:
@@ -182,20 +182,25 @@ def comparison(results: str | os.PathLike | pd.DataFrame) -> str:
     if others:
         text += f"\nNothing was published for {_pairs(others)}.\n"
     differences = []
-    for start in range(0, len(pairs), 4):  # more pairs than four side by side fit on no page
-        block, rows = pairs[start : start + 4], []
+    groups = [rows for _, rows in _grouped(part)]
+    grids = [((rows.teacher.iloc[0], rows.student.iloc[0]), rows) for rows in groups]
+    grids.sort(key=lambda grid: pairs.index(grid[0]))
+    for start in range(0, len(grids), 4):  # more than four side by side fit on no page
+        block, rows = grids[start : start + 4], []
         for method in methods:
             cells = []
-            for teacher, student in block:
-                runs = part[(part.teacher == teacher) & (part.student == student) & (part.method == method)]
-                target = expected.get((teacher, student, method))
+            for pair, runs_of_pair in block:
+                runs = runs_of_pair[runs_of_pair.method == method]
+                target = expected.get((*pair, method))
                 cells += [_cell(runs), "-" if target is None else "n/a" if target != target else f"{target:.2f}"]
                 difference = runs.accuracy.mean() - (float("nan") if target is None else target)
                 cells.append(_signed(difference))
                 if difference == difference and method not in ("teacher", "alone"):
                     differences.append(difference)
             rows.append((_short(method), *cells))
-        heads = [head for pair in block for head in (f"{_pairs([pair])}: ours", "published", "difference")]
+        several = len(grids) > len(pairs)  # of other recipes, precisions or teachers
+        names = [_pairs([pair]) + (f" ({_settings(runs)})" if several else "") for pair, runs in block]
+        heads = [head for name in names for head in (f"{name}: ours", "published", "difference")]
         text += "\n" + markdown(["", *heads], rows)
     if differences:
         below = sum(difference < 0 for difference in differences)
@@ -234,7 +239,7 @@ def fill(page: Path, results: Path) -> None:
     Raises:
         ValueError: the page has no such place, or one without its end.
     """
-    text = page.read_text(encoding="utf-8")
+    text = page.read_bytes().decode()  # its line ends stay as they are
     count = len(re.findall(_HEAD, text))
     place = re.compile(f"({_HEAD})(?:(?!<!-- ).)*{_END}", re.DOTALL)
     text, filled = place.subn(lambda match: _filled(match, results), text)

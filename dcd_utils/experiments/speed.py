@@ -32,14 +32,8 @@ CLASSES = 100
 
 
 def benchmark(
-    teacher: str,
-    student: str,
-    batch_size: int = 64,
-    steps: int | None = None,
-    rounds: int = 3,
-    precision: str = "auto",
-    batch_sizes: tuple[int, ...] = (),
-    device: torch.device | None = None,
+    teacher: str, student: str, batch_size: int = 64, steps: int | None = None, rounds: int = 3,
+    precision: str = "auto", batch_sizes: tuple[int, ...] = (), device: torch.device | None = None,
     compile: bool = False,
 ) -> dict:
     """Time DCD+KD training steps of a pair four ways, in turn, on random images of 32x32 in 100 classes.
@@ -74,36 +68,26 @@ def benchmark(
         )
     precision = resolve_precision(precision, device, models.create(student, CLASSES))
     bench = _Bench(teacher, student, batch_size, steps, precision, device, compile)
-    timings: dict[str, list[float]] = {way: [] for way in WAYS}
-    peaks: dict[str, list[float | None]] = {way: [] for way in WAYS}
-    for _ in range(rounds):
-        for way in WAYS:
-            seconds, peak_mb = bench.measure(way)
-            timings[way].append(seconds)
-            peaks[way].append(peak_mb)
+    measured = [{way: bench.measure(way) for way in WAYS} for _ in range(rounds)]
+    timings = {way: [figures[way][0] for figures in measured] for way in WAYS}
+    peaks = {way: [figures[way][1] for figures in measured if figures[way][1] is not None] for way in WAYS}
     seconds = {way: statistics.median(timings[way]) for way in WAYS}
     settings = {"teacher": teacher, "student": student, "method": METHOD, "batch_size": batch_size, "steps": steps}
     settings |= {"rounds": rounds, "precision": precision, "compile": compile, "workers": bench.workers}
     by_batch_size = {}
     for size in sorted({*batch_sizes}):
         other = _Bench(teacher, student, size, max(2, steps * batch_size // size), precision, device, compile)
-        rounds_of_way = [{way: other.measure(way)[0] for way in WAYS[1:]} for _ in range(rounds)]
-        by_batch_size[str(size)] = {
-            way: round(size / statistics.median(timed[way] for timed in rounds_of_way), 1) for way in WAYS[1:]
-        }
+        times = {way: statistics.median(other.measure(way)[0] for _ in range(rounds)) for way in WAYS[1:]}
+        by_batch_size[str(size)] = {way: round(size / taken, 1) for way, taken in times.items()}
     return make_record(
-        {"kind": "benchmark", **settings},
-        {"name": "random images", "train": len(bench.images), "test": 0},
-        **settings,
+        {"kind": "benchmark", **settings}, {"name": "random images", "train": len(bench.images), "test": 0}, **settings,
         images_per_second={way: round(batch_size / seconds[way], 1) for way in WAYS},
         ms_per_step={way: round(1000 * seconds[way], 2) for way in WAYS},
         spread={way: [round(batch_size / pick(timings[way]), 1) for pick in (max, min)] for way in WAYS},
-        peak_mb={way: max(peak_mbs, default=None) if None not in (peak_mbs := peaks[way]) else None for way in WAYS},
+        peak_mb={way: max(peaks[way], default=None) for way in WAYS},
         speedup={way: round(seconds["plain"] / seconds[way], 2) for way in ("live", "cached")},
-        of_student_alone=round(seconds["student_alone"] / seconds["cached"], 3),
-        components=bench.components(),
-        floor=bench.floor(seconds),
-        by_batch_size=by_batch_size,
+        of_student_alone=round(seconds["student_alone"] / seconds["cached"], 3), components=bench.components(),
+        floor=bench.floor(seconds), by_batch_size=by_batch_size,
     )
 
 
@@ -119,10 +103,8 @@ class _Bench:
         size = max(steps + 2, 4) * batch_size
         self.images = ImageSet(
             torch.randint(0, 256, (size, 3, 32, 32), dtype=torch.uint8, generator=generator).to(device),
-            torch.randint(0, CLASSES, (size,), generator=generator).to(device),
-            tuple(map(str, range(CLASSES))),
-            (0.5, 0.5, 0.5),
-            (0.25, 0.25, 0.25),
+            torch.randint(0, CLASSES, (size,), generator=generator).to(device), tuple(map(str, range(CLASSES))),
+            (0.5, 0.5, 0.5), (0.25, 0.25, 0.25),
         )
         self.warm, self.timed = (self.images.subset(range(count * batch_size)) for count in (4, steps))
 
@@ -191,27 +173,17 @@ class _Bench:
         return (time.perf_counter() - start) / self.steps, peak(self.device)
 
     def components(self) -> dict[str, float]:
-        """Milliseconds a batch takes by itself: making it, the teacher's answer, either way."""
-        teacher = models.create(self.names[0], CLASSES, seed=0).to(self.device).eval()
+        """Milliseconds that a batch takes by itself: making it, and the live teacher's answer."""
+        network = models.create(self.names[0], CLASSES, seed=0).to(self.device, memory_format=torch.channels_last)
         indices, drawn = next(iter(batches(len(self.images), self.batch_size, 0, 0, self.device)))
-        ms = {"data": self._time(lambda: self.images.batch(indices, drawn))}
-        batch = self.images.batch(indices, drawn).contiguous()
-        plain = FrozenTeacher(teacher)
-        ms["teacher, plain"] = self._time(lambda: plain(batch))
-        ours, batch = FrozenTeacher(teacher.to(memory_format=torch.channels_last)), self.images.batch(indices, drawn)
+        teacher, images = FrozenTeacher(network), self.images.batch(indices, drawn)
 
         def answer():
             with autocast(self.device, self.recipe.precision):
-                ours(batch)
+                teacher(images)
 
-        ms["teacher"] = self._time(answer)
-        loader = DataLoader(PlainImages(self.images), self.batch_size, num_workers=self.workers, drop_last=True)
-        stream = iter(loader)
-        next(stream), next(stream)
-        start = time.perf_counter()
-        count = sum(1 for _ in stream)
-        ms["data, plain"] = 1000 * (time.perf_counter() - start) / max(1, count)
-        return {name: round(value, 2) for name, value in ms.items()}
+        data = self._time(lambda: self.images.batch(indices, drawn))
+        return {"data": round(data, 2), "teacher": round(self._time(answer), 2)}
 
     def _time(self, call: Callable[[], object], repeats: int = 10, pick: Callable = statistics.median) -> float:
         """Milliseconds of a call, picked from its repeats."""
@@ -256,16 +228,9 @@ class PlainImages(Dataset):
     def __init__(self, images: ImageSet):
         from torchvision import transforms
 
-        self.pixels = images.images.permute(0, 2, 3, 1).cpu().numpy()
-        self.labels = images.labels.tolist()
-        self.transform = transforms.Compose(
-            [
-                transforms.RandomCrop(32, padding=4),
-                transforms.RandomHorizontalFlip(),
-                transforms.ToTensor(),
-                transforms.Normalize(images.mean, images.std),
-            ]
-        )
+        self.pixels, self.labels = images.images.permute(0, 2, 3, 1).cpu().numpy(), images.labels.tolist()
+        steps = [transforms.RandomCrop(32, padding=4), transforms.RandomHorizontalFlip(), transforms.ToTensor()]
+        self.transform = transforms.Compose([*steps, transforms.Normalize(images.mean, images.std)])
 
     def __len__(self) -> int:
         return len(self.labels)

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
 _CIFAR100 = (50_000, 10_000)  # training and test images
+_COLUMNS = ("kind", "state", "reason", "dataset", "teacher", "student", "method", "seed", "accuracy", "best_accuracy")
+_COLUMNS += ("epochs", "precision", "plain", "hardware", "torch", "images_per_second", "departs", "group")
 
 
 def read_records(folder: str | os.PathLike) -> list[dict]:
@@ -62,7 +64,7 @@ def read_results(folder: str | os.PathLike) -> pd.DataFrame:
     serving = set()
     for key in groups:
         teacher, student, setting, digest = key
-        own = [record for record in trained if record.get("final_weights") == digest]
+        own = [record for record in trained if digest and record.get("final_weights") == digest]
         kin = {(record["config"]["network"]["name"], _setting(record)) for record in own if record["kind"] == "train"}
         for place, record in enumerate(trained):
             name = record["config"]["network"]["name"]
@@ -74,11 +76,9 @@ def read_results(folder: str | os.PathLike) -> pd.DataFrame:
                 serving.add(place)
     lonely = [record for place, record in enumerate(trained) if place not in serving]
     rows += [_row(record, None, "alone", (None, _setting(record))) for record in lonely]
-    table = pd.DataFrame(rows)
-    if "epochs" in table:
-        table = table.astype({"epochs": "Int64"})
-    table["order"] = table.method.map(method_order)
-    columns = ["kind", "dataset", "student", "teacher", "group", "order", "seed"]
+    table = pd.DataFrame(rows, columns=list(dict.fromkeys([*_COLUMNS, *(key for row in rows for key in row)])))
+    table = table.astype({"epochs": "Int64", "seed": "Int64"}).assign(order=table.method.map(method_order))
+    columns = ["dataset", "teacher", "student", "group", "order", "seed"]
     return table.sort_values(columns, na_position="first", kind="stable", ignore_index=True).drop(columns="order")
 
 

@@ -17,12 +17,8 @@ from dcd_utils.training.config import config_hash, network_facts
 
 
 def transfer(
-    profile: Profile,
-    methods: Iterable[str],
-    train: ImageSet,
-    test: ImageSet,
-    targets: dict[str, tuple[ImageSet, ImageSet]],
-    results: Path,
+    profile: Profile, methods: Iterable[str], train: ImageSet, test: ImageSet,
+    targets: dict[str, tuple[ImageSet, ImageSet]], results: Path,
 ) -> list[Path]:
     """Train or load a teacher and its students, probe each on every target, and keep a record of each probe.
 

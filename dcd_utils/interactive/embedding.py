@@ -15,14 +15,8 @@ _MARKERS = {"o": "circle", "^": "triangle", "s": "square", "D": "diamond"}
 
 
 def embedding_explorer(
-    points,
-    labels,
-    classes: Sequence[str],
-    images,
-    superclasses: Sequence[int] | None = None,
-    superclass_names: Sequence[str] | None = None,
-    predictions=None,
-    title: str = "Hover over a point to see its image",
+    points, labels, classes: Sequence[str], images, superclasses: Sequence[int] | None = None,
+    superclass_names: Sequence[str] | None = None, predictions=None, title: str = "Hover over a point to see its image",
 ):
     """Scatter plots of images, linked: what is selected in one (box, lasso, tap) is selected in all.
 

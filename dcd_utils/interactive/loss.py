@@ -118,8 +118,7 @@ def _sentence(name: str, old: dict, before: LossParts, new: dict, now: LossParts
 def _picture(parts: LossParts, names: Sequence[str]) -> str:
     """The matrices as tables and the terms as bars, in HTML: sharp, quick, and readable by a screen reader."""
     tables = [
-        _table("scores s", parts.scores, names),
-        _table("row softmax p", parts.p, names, high=1.0),
+        _table("scores s", parts.scores, names), _table("row softmax p", parts.p, names, high=1.0),
         _table("column softmax q", parts.q, names, high=1.0, rows="teachers", columns="students"),
         _table("gradient on s", parts.gradient, names),
     ]

@@ -20,13 +20,8 @@ if (cell !== undefined) {
 
 
 def matrix_explorer(
-    matrices,
-    classes: Sequence[str],
-    values: Mapping | None = None,
-    superclasses: Sequence[int] | None = None,
-    superclass_names: Sequence[str] | None = None,
-    rows: str = "row",
-    columns: str = "column",
+    matrices, classes: Sequence[str], values: Mapping | None = None, superclasses: Sequence[int] | None = None,
+    superclass_names: Sequence[str] | None = None, rows: str = "row", columns: str = "column",
     title: str = "Hover over a cell to read it",
 ):
     """Matrices [C, C] in colour, classes ordered by superclass; zoom and pan are shared.

@@ -8,23 +8,7 @@ from dcd_utils.training.runs import Run, RunBusy, RunFailed
 from dcd_utils.training.teacher import FrozenTeacher, NoTeacher, StoredTeacher
 
 __all__ = [
-    "PAPER",
-    "QUICK",
-    "QUICK_TEACHER",
-    "FrozenTeacher",
-    "Job",
-    "NoTeacher",
-    "NonFiniteLoss",
-    "Recipe",
-    "Run",
-    "RunBusy",
-    "RunFailed",
-    "StoredTeacher",
-    "batches",
-    "check_method",
-    "distill",
-    "evaluate",
-    "recipe_for",
-    "train",
+    "PAPER", "QUICK", "QUICK_TEACHER", "FrozenTeacher", "Job", "NoTeacher", "NonFiniteLoss", "Recipe", "Run", "RunBusy",
+    "RunFailed", "StoredTeacher", "batches", "check_method", "distill", "evaluate", "recipe_for", "train",
     "train_epoch",
 ]

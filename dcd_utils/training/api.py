@@ -21,15 +21,8 @@ from dcd_utils.training.teacher import FrozenTeacher, NoTeacher, StoredTeacher, 
 
 
 def train(
-    model: nn.Module,
-    train: ImageSet,
-    test: ImageSet,
-    recipe: Recipe = QUICK,
-    seed: int = 0,
-    run_dir: str | os.PathLike | None = None,
-    plain: bool = False,
-    compile: bool = False,
-    wait: bool = True,
+    model: nn.Module, train: ImageSet, test: ImageSet, recipe: Recipe = QUICK, seed: int = 0,
+    run_dir: str | os.PathLike | None = None, plain: bool = False, compile: bool = False, wait: bool = True,
 ) -> Run:
     """Train `model` on labels alone, or load the run that did exactly this.
 
@@ -61,20 +54,10 @@ def train(
 
 
 def distill(
-    student: nn.Module,
-    teacher: nn.Module,
-    train: ImageSet,
-    test: ImageSet,
-    method: str = "dcd+kd",
-    recipe: Recipe = QUICK,
-    seed: int = 0,
-    run_dir: str | os.PathLike | None = None,
-    weights: dict[str, float] | None = None,
-    options: dict | None = None,
-    cache: str = "auto",
-    plain: bool = False,
-    compile: bool = False,
-    wait: bool = True,
+    student: nn.Module, teacher: nn.Module, train: ImageSet, test: ImageSet, method: str = "dcd+kd",
+    recipe: Recipe = QUICK, seed: int = 0, run_dir: str | os.PathLike | None = None,
+    weights: dict[str, float] | None = None, options: dict | None = None, cache: str = "auto", plain: bool = False,
+    compile: bool = False, wait: bool = True,
 ) -> Run:
     """Train `student` on labels and a frozen `teacher`, or load the run that did exactly this.
 
@@ -100,20 +83,9 @@ def distill(
 
 
 def prepare(
-    student: nn.Module,
-    teacher: nn.Module,
-    train: ImageSet,
-    test: ImageSet,
-    method: str,
-    recipe: Recipe,
-    seed: int,
-    *,
-    weights: dict[str, float] | None = None,
-    options: dict | None = None,
-    cache: str = "auto",
-    plain: bool = False,
-    compile: bool = False,
-    teacher_facts: dict | None = None,
+    student: nn.Module, teacher: nn.Module, train: ImageSet, test: ImageSet, method: str, recipe: Recipe, seed: int, *,
+    weights: dict[str, float] | None = None, options: dict | None = None, cache: str = "auto", plain: bool = False,
+    compile: bool = False, teacher_facts: dict | None = None,
 ) -> tuple[Job, dict]:
     """Return what `distill` would train, without its teacher, and the config of that run; nothing is trained.
 
@@ -140,32 +112,17 @@ def prepare(
         labels = train.labels.cpu()
         objective = losses.objective(method, *examples, weights=weights, train_labels=labels, **(options or {}))
     facts = config(
-        student,
-        train,
-        test,
-        recipe,
-        seed,
-        method=method,
-        objective=objective,
-        options=options,
+        student, train, test, recipe, seed, method=method, objective=objective, options=options,
         teacher=teacher_facts or network_facts(teacher, train.num_classes),
-        stored_answers=None if plain or objective.reads_maps else storage,
-        plain=plain,
-        compile=compile,
+        stored_answers=None if plain or objective.reads_maps else storage, plain=plain, compile=compile,
     )
     return Job(student, objective, NoTeacher(), train, test, recipe, seed, plain, compile), facts
 
 
 @torch.no_grad()
 def check_method(
-    student: nn.Module,
-    teacher: nn.Module,
-    train: ImageSet,
-    method: str,
-    batch_size: int,
-    weights: dict[str, float] | None = None,
-    options: dict | None = None,
-    cache: str = "auto",
+    student: nn.Module, teacher: nn.Module, train: ImageSet, method: str, batch_size: int,
+    weights: dict[str, float] | None = None, options: dict | None = None, cache: str = "auto",
 ) -> None:
     """Try a method on one batch, before hours of training: with networks that are trained or not.
 
@@ -316,14 +273,9 @@ def _first_stage(job: Job, folder: RunFolder, teacher: nn.Module | None, state: 
         if state is not None:
             job.objective.load_state_dict(state["objective"])
         first = replace(
-            job,
-            model=show(job.model),
-            objective=objective.to(job.train.device),
-            teacher=FrozenTeacher(show(teacher), recipe.batch_size, job.compile),
-            test=None,
-            recipe=recipe,
-            seed=f"{job.seed}/first",
-            plain=False,
+            job, model=show(job.model), objective=objective.to(job.train.device),
+            teacher=FrozenTeacher(show(teacher), recipe.batch_size, job.compile), test=None, recipe=recipe,
+            seed=f"{job.seed}/first", plain=False,
         )
         fit(first, first_state, on_epoch)
     return None

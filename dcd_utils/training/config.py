@@ -20,19 +20,9 @@ FORMAT = 2  # part of every config: raise it when the same config would train to
 
 
 def config(
-    network: nn.Module,
-    train: ImageSet,
-    test: ImageSet,
-    recipe: Recipe,
-    seed: int,
-    *,
-    method: str = "alone",
-    objective: losses.Objective | None = None,
-    options: dict | None = None,
-    teacher: dict | None = None,
-    stored_answers: str | None = None,
-    plain: bool = False,
-    compile: bool = False,
+    network: nn.Module, train: ImageSet, test: ImageSet, recipe: Recipe, seed: int, *, method: str = "alone",
+    objective: losses.Objective | None = None, options: dict | None = None, teacher: dict | None = None,
+    stored_answers: str | None = None, plain: bool = False, compile: bool = False,
 ) -> dict[str, Any]:
     """Return everything that decides a run's result, as JSON: two runs with equal configs are the same run.
 

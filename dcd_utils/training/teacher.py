@@ -179,12 +179,7 @@ class StoredTeacher(FrozenTeacher):
     """
 
     def __init__(
-        self,
-        network: nn.Module,
-        train: ImageSet,
-        precision: str,
-        batch_size: int,
-        cache: str = "auto",
+        self, network: nn.Module, train: ImageSet, precision: str, batch_size: int, cache: str = "auto",
         facts: dict | None = None,
     ):
         super().__init__(network, batch_size)

@@ -64,8 +64,8 @@ def test_the_text_states_what_the_logs_hold(notebook):
     assert "0.9 points above the published setting and 2.1 and 1.4 below" in text["control-read"]
 
     gains = notebook.over_alone(notebook.pairs[0])
-    own = gains[~gains.index.str.contains(r"\+kd|alone")]
-    sure = own.index[(own.mean(axis=1) > 2) & (own.mean(axis=1) > stats.t.ppf(0.975, 2) * own.sem(axis=1))]
+    alone = gains[~gains.index.str.contains(r"\+kd|alone")].agg(["mean", "sem"], axis=1)
+    sure = alone.index[(alone["mean"] > 2) & (alone["mean"] > stats.t.ppf(0.975, 2) * alone["sem"])]
     listed = "NST, FitNet, AT, SP, FT, PKT, RRD, DKD, DCD, CRD and KD"
     assert set(listed.lower().replace(" and", ",").split(", ")) == set(sure)
     assert f"more than two points: {listed}" in text["grid-show-read"]

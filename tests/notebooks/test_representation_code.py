@@ -39,13 +39,13 @@ def test_neighbour_overlap(embeddings, networks, k):
     expected = analysis.neighbour_overlap(teacher, student, k=k)
     assert 0 < expected < 1
     assert embeddings.neighbour_overlap(teacher, student, k) == pytest.approx(expected, abs=1e-12)
-    lists = (embeddings.nearest(each, k) for each in (teacher, student))
+    lists = (embeddings.nearest(features, k) for features in (teacher, student))
     assert embeddings.shared(*lists) == pytest.approx(expected, abs=1e-12)
 
 
 @pytest.mark.parametrize("images", [8, 90])
 def test_both_forms_of_cka(embeddings, networks, images):
-    teacher, student = (each[:images] for each in networks[:2])
+    teacher, student = (features[:images] for features in networks[:2])
     plain, debiased = (analysis.linear_cka(teacher, student, debiased=which) for which in (False, True))
     assert embeddings.plain_cka(teacher, student) == pytest.approx(plain, abs=1e-10)
     assert embeddings.debiased_cka(teacher, student) == pytest.approx(debiased, abs=1e-10)
@@ -84,22 +84,22 @@ def test_class_means_and_correlation(correlation, logits):
     student, _, labels = logits
     expected = analysis.class_means(student, labels, 6)
     np.testing.assert_allclose(correlation.class_means(student, labels, 6), expected, atol=1e-12)
-    found, expected = correlation.class_correlation(student), analysis.class_correlation(student)
-    np.testing.assert_allclose(found, expected, atol=1e-12)
+    matrix, expected = correlation.class_correlation(student), analysis.class_correlation(student)
+    np.testing.assert_allclose(matrix, expected, atol=1e-12)
     off_diagonal = np.abs(expected[~np.eye(6, dtype=bool)]).mean()
-    assert correlation.mean_difference(found, np.eye(6)) == pytest.approx(off_diagonal)
+    assert correlation.mean_difference(matrix, np.eye(6)) == pytest.approx(off_diagonal)
 
 
 @pytest.mark.parametrize("standardise", [False, True])
 def test_logit_difference(correlation, logits, standardise):
     student, teacher, labels = logits
     expected = analysis.logit_difference(student, teacher, labels, standardise=standardise)
-    found = correlation.logit_difference(student, teacher, labels, standardise=standardise)
-    np.testing.assert_allclose(found, expected, atol=1e-12)
+    matrix = correlation.logit_difference(student, teacher, labels, standardise=standardise)
+    np.testing.assert_allclose(matrix, expected, atol=1e-12)
 
 
 def test_the_standardised_plot_is_the_plot_of_standardised_logits(correlation, logits):
     student, teacher, labels = logits
     expected = analysis.logit_difference(student, teacher, labels, standardise=True)
-    treated = (correlation.standardised(each) for each in (student, teacher))
+    treated = (correlation.standardised(network_logits) for network_logits in (student, teacher))
     np.testing.assert_allclose(correlation.logit_difference(*treated, labels), expected, atol=1e-12)

@@ -99,6 +99,8 @@ class _Reader:
                 self.opaque.append(f"{place}: module {value.__name__}")
         elif isinstance(value, types.BuiltinFunctionType | torch.dtype | torch.device | torch.Size):
             self.token(getattr(value, "__name__", str(value)))
+        elif isinstance(value, torch.fx.Graph):  # of a network that a library traced
+            self.token(str(value))
         elif isinstance(value, torch.Generator):
             self.add(value.get_state(), place)
         else:
@@ -114,7 +116,7 @@ class _Reader:
         self.token(module.extra_repr())
         settings = {name: value for name, value in vars(module).items() if name not in _MODULE_STATE}
         if _library(type(module).__module__) is not None:  # a library's private settings follow from its public ones
-            settings = {name: value for name, value in settings.items() if not name.startswith("_")}
+            settings = {name: value for name, value in settings.items() if not name.startswith("_") and name != "meta"}
         self.items(sorted(settings.items()), place)
         for name in _HOOKS:
             self.items(enumerate(getattr(module, name).values()), f"{place}.{name}")
@@ -126,7 +128,7 @@ class _Reader:
 
     def function(self, function: types.FunctionType, place: str) -> None:
         if self.library(function):
-            return
+            return self.token(function.__name__)  # PyTorch's pools share their qualified name
         self.code(function.__code__)
         self.add(function.__defaults__, place)
         self.add(function.__kwdefaults__, place)
@@ -187,7 +189,7 @@ class _Reader:
         """Whether a function or class belongs to a library, which its name and version then stand for."""
         owner = _library(value.__module__)
         if owner is not None:
-            self.token(value.__module__, value.__qualname__, value.__name__, owner)
+            self.token(value.__module__, value.__qualname__, owner)
         return owner is not None
 
 

@@ -81,8 +81,9 @@ def lent(network: nn.Module | None) -> Iterator[None]:
     try:
         yield
     finally:
-        for module, training in modes.items():
-            module.training = training
+        for module, training in modes.items():  # each before its children
+            if module.training != training:
+                module.train(training)  # a network of torchvision's takes another graph then
 
 
 def compiled(features: Callable) -> Callable:

@@ -60,7 +60,7 @@ def _start_worker(environment: dict[str, str]) -> None:
 def execute(path: Path, output: Path, parameters: dict | None, in_place: bool, bar: bool) -> tuple[float, str | None]:
     """Execute one notebook; write it and its page into `output`; if `in_place`, renew the notebook itself as well.
 
-    `parameters` go behind the cell tagged `parameters`. Return the seconds it took, and None or what went wrong.
+    `parameters` go behind the cell tagged `parameters`, if there is one. Return the seconds it took, and None or what went wrong.
     """
     import papermill  # here and not above: it takes seconds, and only the workers need it
 
@@ -68,12 +68,13 @@ def execute(path: Path, output: Path, parameters: dict | None, in_place: bool, b
 
     start, reached, failure = time.perf_counter(), [], None
     try:
-        if parameters and (unknown := sorted(set(parameters) - set(papermill.inspect_notebook(path)))):
-            raise ValueError(f"no cell tagged `parameters` sets {', '.join(unknown)}: add it, or leave the option out")
+        known = papermill.inspect_notebook(path)  # none: the notebook takes no parameters
+        if known and (unknown := sorted(set(parameters or ()) - set(known))):
+            raise ValueError(f"its cell tagged `parameters` does not set {', '.join(unknown)}: leave the option out")
         notebook = papermill.execute_notebook(
             path,
             output / path.name,
-            parameters,
+            parameters if known else None,
             kernel_name="python3",
             cwd=path.parent,
             start_timeout=300,  # a busy machine may take long to import a kernel

@@ -18,6 +18,8 @@ def method_label(facts: dict) -> str:
         settings["weight"] = weight
     if facts.get("stored_answers"):  # rounded for storing, so not what the exact ones give
         settings["stored"] = facts["stored_answers"]
+    if code := facts.get("code", {}).get(first):  # a loss of somebody's own, which may have changed
+        settings["code"] = code.removeprefix("version ")
     written = ",".join(f"{key}={_number(value)}" for key, value in sorted(settings.items()))
     return f"{method}@{written}" if written else method
 

@@ -49,29 +49,26 @@ def read_results(folder: str | os.PathLike) -> pd.DataFrame:
     import pandas as pd
 
     records = read_records(folder)
-    rows = [row for record in records for row in _benchmark_rows(record) + _probe_rows(record)]
+    rows = [row for record in records for row in _benchmark_rows(record)] + _probe_rows(records)
     trained = [record for record in records if record["kind"] in ("train", "weights")]
     distilled = [record for record in records if record["kind"] == "distill"]
-    digests: dict[tuple, str] = {}  # of the teacher of each pair, which a run that is not applicable does not know
-    for record in distilled:
-        if "weights" in record["config"]["teacher"]:
-            digests.setdefault(_pair(record), record["config"]["teacher"]["weights"])
-    groups: dict[tuple, None] = {}
-    for record in distilled:
-        key = (*_pair(record), record["config"]["teacher"].get("weights", digests.get(_pair(record))))
-        groups[key] = None
-        rows.append(_row(record, record["config"]["teacher"]["name"], method_label(record["config"]), key))
+    groups, digests = {}, {}
+    # a run that is not applicable does not know its teacher's weights: an earlier one of the pair does
+    for record in sorted(distilled, key=lambda record: record["state"] == "not_applicable"):
+        teacher = record["config"]["teacher"]
+        digests[_pair(record)] = digest = teacher.get("weights", digests.get(_pair(record)))
+        groups[key := (*_pair(record), digest)] = None
+        rows.append(_row(record, teacher["name"], method_label(record["config"]), key))
     serving = set()
     for key in groups:
-        teacher, student, setting, digest = key
+        teacher, student, setting, _, digest = key
         own = [record for record in trained if digest and record.get("final_weights") == digest]
-        kin = {(record["config"]["network"]["name"], _setting(record)) for record in own if record["kind"] == "train"}
+        kin = {_setting(record) for record in own if record["kind"] == "train"}  # teachers of other seeds
         for place, record in enumerate(trained):
-            name = record["config"]["network"]["name"]
-            if record in own or ((name, _setting(record)) in kin and teacher != student):
+            if record in own or (_setting(record) in kin and teacher != student):
                 rows.append(_row(record, teacher, "teacher", key) | {"student": student})
                 serving.add(place)
-            if name == student and _setting(record) == setting and record["kind"] == "train":
+            if _setting(record) == setting and record["kind"] == "train":
                 rows.append(_row(record, teacher, "alone", key))
                 serving.add(place)
     lonely = [record for place, record in enumerate(trained) if place not in serving]
@@ -82,50 +79,58 @@ def read_results(folder: str | os.PathLike) -> pd.DataFrame:
     return table.sort_values(columns, na_position="first", kind="stable", ignore_index=True).drop(columns="order")
 
 
-def _pair(record: dict) -> tuple[str, str, str]:
-    return record["config"]["teacher"]["name"], record["config"]["network"]["name"], _setting(record)
+def _pair(record: dict) -> tuple[str, str, str, str]:
+    teacher = record["config"]["teacher"]
+    kind_of_teacher = {key: teacher[key] for key in ("options", "version", "code") if teacher.get(key)}
+    return teacher["name"], record["config"]["network"]["name"], _setting(record), json.dumps(kind_of_teacher)
 
 
 def _setting(record: dict) -> str:
-    """What must be equal for runs to be compared: the images, and how was trained."""
+    """What must be equal for runs to be compared: the images, the network but for its weights, and how was trained."""
     config = record["config"]
-    return json.dumps([config[key] for key in ("train", "test", "recipe", "plain", "compile")], sort_keys=True)
+    network = {key: value for key, value in config["network"].items() if key != "weights"}
+    keys = ("train", "test", "recipe", "plain", "compile")
+    return json.dumps([network, *(config[key] for key in keys)], sort_keys=True)
 
 
 def _row(record: dict, teacher: str | None, method: str, group: tuple) -> dict:
     config, data, history = record["config"], record["data"], record.get("history", [])
     speeds = [row["images_per_second"] for row in history]
-    return {
-        "kind": record["kind"],
-        "state": record["state"],
-        "reason": record.get("reason"),
-        "dataset": data["name"],
-        "teacher": teacher,
-        "student": config["network"]["name"],
-        "method": method,
-        "seed": config["seed"],
-        "accuracy": record.get("accuracy", float("nan")),
-        "best_accuracy": record.get("best_accuracy", float("nan")),
-        "epochs": config["recipe"].get("epochs"),
-        "precision": config["recipe"]["precision"],
-        "plain": config["plain"],
-        "hardware": record["hardware"],
-        "torch": record["versions"]["torch"],
-        "images_per_second": sum(speeds) / len(speeds) if speeds else None,
-        "departs": "; ".join(_departures(config, data)),
-        "group": json.dumps(group),
-    }
+    row = {key: record.get(key) for key in ("kind", "state", "reason", "hardware")}
+    row |= {"dataset": data["name"], "teacher": teacher, "student": config["network"]["name"], "method": method}
+    row |= {key: record.get(key, float("nan")) for key in ("accuracy", "best_accuracy")}
+    row |= {"seed": config["seed"], "epochs": config["recipe"].get("epochs"), "plain": config["plain"]}
+    row |= {"precision": config["recipe"]["precision"], "torch": record["versions"]["torch"]}
+    row["images_per_second"] = sum(speeds) / len(speeds) if speeds else None
+    return row | {"departs": "; ".join(_departures(config, data)), "group": json.dumps(group)}
 
 
-def _probe_rows(record: dict) -> list[dict]:
-    if record["kind"] != "probe":
-        return []
+def _probe_rows(records: list[dict]) -> list[dict]:
+    """One row per probe; the teacher and the untrained student stand beside each recipe of the students."""
+    probes = [record for record in records if record["kind"] == "probe"]
+    learned = [record for record in probes if record["method"] not in ("teacher", "random")]
+    settings: dict[tuple, dict] = {}
+    for record in learned:
+        settings.setdefault(_transfer(record), {})[_setting({"config": record["config"]["run"]})] = record
+    rows = []
+    for record in probes:
+        own = [_setting({"config": record["config"]["run"]})] if record in learned else None
+        for setting in own or settings.get(_transfer(record), [None]):
+            rows.append(_probe_row(record) | {"group": json.dumps([*_transfer(record), setting])})
+    return rows
+
+
+def _transfer(record: dict) -> tuple[str, str, str, str]:
+    return record["data"]["name"], record["data"]["target"], record["teacher"], record["student"]
+
+
+def _probe_row(record: dict) -> dict:
     keys = ("kind", "state", "teacher", "student", "method", "seed", "accuracy", "train_accuracy", "C", "hardware")
     recipe, data = record["config"]["run"].get("recipe", {}), record["data"]
     row = {key: record[key] for key in (*keys, "source_accuracy")} | {"target": data["target"], "dataset": data["name"]}
     row |= {"epochs": recipe.get("epochs"), "torch": record["versions"]["torch"], "classes": data["classes"]}
     row["images"] = f"{data['train']:,} training and {data['test']:,} test images"
-    return [row | {"group": json.dumps([data["name"], data["target"], record["teacher"], record["student"]])}]
+    return row
 
 
 def _benchmark_rows(record: dict) -> list[dict]:

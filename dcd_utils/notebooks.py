@@ -60,7 +60,7 @@ def _start_worker(environment: dict[str, str]) -> None:
 def execute(path: Path, output: Path, parameters: dict | None, in_place: bool, bar: bool) -> tuple[float, str | None]:
     """Execute one notebook; write it and its page into `output`; if `in_place`, renew the notebook itself as well.
 
-    `parameters` go behind the cell tagged `parameters`, if there is one. Return the seconds it took, and None or what went wrong.
+    `parameters` go behind the cell tagged so, if there is one. Return the seconds it took, and None or what went wrong.
     """
     import papermill  # here and not above: it takes seconds, and only the workers need it
 

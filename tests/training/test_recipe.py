@@ -2,7 +2,7 @@ import math
 
 import pytest
 
-from dcd_utils.training import PAPER, QUICK, Recipe, profile
+from dcd_utils.training import PAPER, QUICK, Recipe, recipe_for
 
 
 def test_paper_recipe_and_its_steps():
@@ -37,18 +37,8 @@ def test_impossible_values_are_named(name, value):
         Recipe(nesterov=True, momentum=0)
 
 
-def test_profiles():
-    quick, full = profile("quick"), profile("full")
-    assert (quick.dataset, quick.teacher, quick.student, quick.recipe) == ("shapes", "resnet20", "resnet8", QUICK)
-    assert (full.dataset, full.recipe) == ("cifar100", PAPER)
-    short = profile("full", dataset="folder", root="images", epochs=3, seeds=[4])
-    assert (short.dataset, short.root, short.recipe.epochs, short.recipe.schedule, short.seeds) == (
-        "folder",
-        "images",
-        3,
-        "one_cycle",
-        (4,),
-    )
-    assert quick.load()[0].num_classes == 20
-    with pytest.raises(ValueError, match="quick, full"):
-        profile("fast")
+def test_mobile_networks_start_at_a_lower_rate_under_the_paper_recipe_alone():
+    assert recipe_for(PAPER, "MobileNetV2").learning_rate == 0.01
+    assert recipe_for(PAPER.but(precision="fp32"), "ShuffleV1") == PAPER.but(precision="fp32", learning_rate=0.01)
+    for recipe, network in ((PAPER, "resnet8"), (QUICK, "ShuffleV2"), (PAPER.but(epochs=200), "ShuffleV2")):
+        assert recipe_for(recipe, network) == recipe

@@ -1,24 +1,23 @@
 """The teacher's answers by (image, view): the same training, whatever happens to the table."""
 
+import contextlib
 import errno
 
 import pytest
 import torch
+from small import FAST, Stop, numbers, student
 
 from dcd_utils import models, runtime, training
 from dcd_utils.data import views
-from dcd_utils.training import cache
+from dcd_utils.training import teacher as teachers
 from dcd_utils.training.batches import batches, draw
 
-FAST = training.Recipe(
-    epochs=2, batch_size=16, learning_rate=0.05, schedule="one_cycle", milestones=(), precision="fp32"
-)
 PLACES = ("memory", "file")
 
 
 @pytest.fixture(autouse=True)
 def no_table_in_memory():
-    cache._TABLES.clear()
+    teachers._TABLES.clear()
 
 
 @pytest.fixture
@@ -29,13 +28,12 @@ def teacher():
     return network.eval().to(memory_format=torch.channels_last)
 
 
-def student():
-    return models.create("resnet8", 3, seed=0)
-
-
 def weights(run):
-    parts = [*run.model.state_dict().values(), *run.objective.state_dict().values()]
-    return torch.cat([part.reshape(-1).double() for part in parts])
+    return numbers(run.model, run.objective)
+
+
+def stored(network, train, precision="fp32", batch_size=16, place="file"):
+    return training.StoredTeacher(network, train, precision, batch_size, place)
 
 
 def count_calls(network, monkeypatch):
@@ -78,9 +76,7 @@ def test_what_one_method_asked_the_others_read(tiny_sets, teacher, place, monkey
 
 def test_the_answers_are_those_of_the_network(tiny_sets, teacher):
     train, _ = tiny_sets
-    cached = training.CachedTeacher(teacher, train, "fp32", 16, "memory")
-    cached.fill()
-    assert cached.table.holds(torch.arange(40 * views.NUM_VIEWS)).all()
+    cached = training.StoredTeacher(teacher, train, "fp32", 16, "memory")
     cached.prepare(*draw(40, 3, 0))
     live = training.FrozenTeacher(teacher, 16)
     for indices, drawn in batches(40, 16, 3, 0):
@@ -90,20 +86,17 @@ def test_the_answers_are_those_of_the_network(tiny_sets, teacher):
 
 
 def test_a_teacher_of_other_weights_data_or_precision_has_its_own_table(tiny_sets, teacher):
-    def path(network=teacher, train=tiny_sets[0], precision="fp32", batch_size=16, place="file"):
-        return training.CachedTeacher(network, train, precision, batch_size, place).table.path
-
-    first = path()
-    assert path() == first
-    other = models.create("resnet14", 3, seed=1).eval()
-    others = [path(other), path(train=tiny_sets[1]), path(precision="bf16"), path(batch_size=8)]
-    others += [path(place="file:fp16")]
-    assert len({first, *others}) == 6
+    train, test = tiny_sets
+    stored(teacher, train), stored(teacher, train)
+    table_file()  # one
+    stored(models.create("resnet14", 3, seed=1).eval(), train), stored(teacher, test)
+    stored(teacher, train, "bf16"), stored(teacher, train, batch_size=8), stored(teacher, train, place="file:fp16")
+    assert len([*(runtime.data_dir() / "cache").glob("*.table")]) == 6
 
 
 def test_rows_that_a_crash_left_half_written_are_computed_again(tiny_sets, teacher):
     every = torch.arange(40), torch.full((40,), views.IDENTITY)
-    first = training.CachedTeacher(teacher, tiny_sets[0], "fp32", 16, "file")
+    first = stored(teacher, tiny_sets[0])
     first.prepare(*every)
     expected = first._answers.clone()
     rows = every[0] * views.NUM_VIEWS + views.IDENTITY
@@ -111,19 +104,21 @@ def test_rows_that_a_crash_left_half_written_are_computed_again(tiny_sets, teach
     first.table.values[rows[4]] = 0  # a page that never reached the disk
     first.table.values[rows[[5, 6]]] = first.table.values[rows[[6, 5]]]
     first.table.sums[rows[7]] = 0
-    again = training.CachedTeacher(teacher, tiny_sets[0], "fp32", 16, "file")
+    again = stored(teacher, tiny_sets[0])
     assert (~again.table.holds(rows)).nonzero()[:, 0].tolist() == [3, 4, 5, 6, 7]
     again.prepare(*every)
     assert torch.equal(again._answers, expected)
 
 
 def test_a_file_that_was_tampered_with_is_named(tiny_sets, teacher):
-    training.CachedTeacher(teacher, tiny_sets[0], "fp32", 16, "file")
+    stored(teacher, tiny_sets[0])
     content = table_file().read_bytes()
-    for wrong in (content[:-8], content.replace(b'"fp32"', b'"fp99"', 1), b""):
+    for wrong in (content[:-8], content[:100], content[:11] + b"!" + content[12:], b""):
         table_file().write_bytes(wrong)
         with pytest.raises(ValueError, match="delete it"):
-            training.CachedTeacher(teacher, tiny_sets[0], "fp32", 16, "file")
+            stored(teacher, tiny_sets[0])
+    table_file().unlink()
+    assert not stored(teacher, tiny_sets[0]).table.holds(torch.arange(40 * views.NUM_VIEWS)).any()
 
 
 def test_a_damaged_file_stops_only_who_asked_for_it(tiny_sets, teacher, capsys):
@@ -139,30 +134,32 @@ def test_memory_that_is_free_in_pieces_only(tiny_sets, teacher, monkeypatch):
     def full(*_, **__):
         raise torch.OutOfMemoryError("CUDA out of memory")
 
-    cache._TABLES.clear()
-    monkeypatch.setattr(torch, "zeros", full)
-    with pytest.raises(training.CacheDoesNotFit, match='choose cache="off"'):
-        cache._open({"any": 1}, 10, 4, torch.float32, "memory", torch.device("cpu"))
+    monkeypatch.setattr(torch, "empty", full)
+    with pytest.raises(teachers.CacheDoesNotFit, match='choose cache="off"'):
+        teachers._open("a table", 10, 4, torch.float32, "memory", torch.device("cpu"))
 
 
 def test_a_full_disk_leaves_the_teacher_live_and_nothing_behind(tiny_sets, teacher, monkeypatch, capsys):
     def full(*_):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(cache, "_reserve", full)
+    monkeypatch.setattr(teachers, "_reserve", full)
     training.distill(student(), teacher, *tiny_sets, "kd", FAST)
     said = "live teacher (its answers cannot be stored: [Errno 28] No space left on device)"
     assert said in capsys.readouterr().out
     assert not [*(runtime.data_dir() / "cache").glob("*.table"), *(runtime.data_dir() / "cache").glob("*.partial")]
     training.distill(student(), teacher, *tiny_sets, "dcd", FAST, cache="file")
     assert said in capsys.readouterr().out
+    for place in ("file:fp16", "auto:fp16"):  # a live teacher's answers are not rounded: that would be another run
+        with pytest.raises(OSError, match="No space left"):
+            training.distill(student(), teacher, *tiny_sets, "dcd", FAST, cache=place)
 
 
 def test_a_table_that_does_not_fit_says_what_is_needed_and_what_to_choose(tiny_sets, teacher, monkeypatch, capsys):
-    monkeypatch.setattr(cache, "_free", lambda *_: 1_000_000)
-    with pytest.raises(training.CacheDoesNotFit, match=r'need 2 MB .*has 1 MB free: choose cache="off".*"memory:fp16"'):
+    monkeypatch.setattr(teachers, "_free", lambda *_: 1_000_000)
+    with pytest.raises(teachers.CacheDoesNotFit, match=r'need 2 MB .*has 1 MB free: choose cache="off".*"memory:fp16"'):
         training.distill(student(), teacher, *tiny_sets, "kd", FAST, cache="memory")
-    assert not (runtime.data_dir() / "runs").exists() or not [*(runtime.data_dir() / "runs").rglob("result.json")]
+    assert not [*(runtime.data_dir() / "runs").rglob("*.pt")], "nothing was trained"
     training.distill(student(), teacher, *tiny_sets, "kd", FAST)
     assert "live teacher (the teacher's answers need 2 MB" in capsys.readouterr().out
 
@@ -181,20 +178,59 @@ def test_shorter_storage_is_another_run_and_states_its_error(tiny_sets, teacher,
     assert "stored answers off by at most 0.0" in capsys.readouterr().out
     assert short.config["stored_answers"] == "fp16" and short.run_dir != exact.run_dir
     assert not torch.equal(weights(short), weights(exact))
-    cached = training.CachedTeacher(teacher, tiny_sets[0], "fp32", 16, "memory:fp16")
+    cached = training.StoredTeacher(teacher, tiny_sets[0], "fp32", 16, "memory:fp16")
     cached.prepare(*draw(40, 0, 0))
     assert 0 < cached.storage_error < 0.01
 
 
-@pytest.mark.parametrize("wrong", ["disk", "file:fp8", "", None])
+@pytest.mark.parametrize("wrong", ["disk", "file:fp8", "off:fp16", "", None])
 def test_an_unknown_place_is_refused(tiny_sets, teacher, wrong):
     with pytest.raises(ValueError, match='choose "auto", "off"'):
         training.distill(student(), teacher, *tiny_sets, "kd", FAST, cache=wrong)
 
 
-def test_a_plain_run_is_another_run_of_nearly_the_same_weights(tiny_sets, teacher):
-    fast = training.distill(student(), teacher, *tiny_sets, "dcd+kd", FAST.but(epochs=1))
-    plain = training.distill(student(), teacher, *tiny_sets, "dcd+kd", FAST.but(epochs=1), plain=True)
-    assert plain.config["plain"] and plain.run_dir != fast.run_dir
-    torch.testing.assert_close(weights(plain), weights(fast), rtol=0, atol=1e-4)
-    assert next(plain.model.parameters()).is_contiguous()
+def test_a_bit_that_falls_over_anywhere_in_a_file_is_harmless_or_named(tiny_sets, teacher):
+    every = torch.arange(40), torch.full((40,), views.IDENTITY)
+    first = stored(teacher, tiny_sets[0])
+    first.prepare(*every)
+    expected, size = first._answers.clone(), table_file().stat().st_size
+    whole, sums, named = table_file().read_bytes(), teachers._HEADER, 0
+    rows = [image * views.NUM_VIEWS + views.IDENTITY + 1 for image in (0, 20, 38)]  # where nothing was stored
+    places = [size * step // 37 for step in range(37)] + [sums + 8 * row for row in rows]
+    for count, place in enumerate(places):
+        content = bytearray(whole)
+        content[place] ^= 1 << (0 if count >= 37 else count % 8)
+        table_file().write_bytes(content)
+        try:
+            again = stored(teacher, tiny_sets[0])
+        except ValueError as error:
+            assert place < sums and "delete it, they are computed anew" in str(error)
+            named += 1
+            continue
+        again.prepare(*every)
+        assert torch.equal(again._answers, expected)
+        assert int(again.table.holds(torch.arange(40 * views.NUM_VIEWS)).sum()) == 40, "nothing but what was stored"
+    assert 0 < named < 40
+
+
+def test_a_partial_file_beside_a_table_is_written_over(tiny_sets, teacher):
+    stored(teacher, tiny_sets[0])
+    table_file().rename(partial := table_file().with_suffix(".partial"))
+    partial.write_bytes(b"half")
+    stored(teacher, tiny_sets[0]).prepare(*draw(40, 0, 0))
+    assert not partial.exists() and table_file().stat().st_size > 1000
+
+
+def test_a_lent_network_is_given_back_with_all_its_modes():
+    network = models.create("torchvision/mobilenet_v3_small", 3, seed=0)  # which holds one graph for each mode
+    network.get_submodule("network.features.1").eval()
+    modes = [module.training for module in network.modules()]
+    for error in (None, Stop):
+        with contextlib.suppress(Stop), teachers.lent(network):
+            assert not any(module.training for module in network.eval().modules())
+            if error:
+                raise error
+        assert [module.training for module in network.modules()] == modes and {*modes} == {True, False}
+        assert network.network.graph is network.network.train_graph
+    with teachers.lent(None):
+        pass

@@ -1,0 +1,78 @@
+import os
+import subprocess
+import sys
+import time
+
+import pytest
+
+from dcd_utils import files
+
+
+def partials(folder):
+    return sorted(path.name for path in folder.glob(".*.partial"))
+
+
+def test_the_data_folder_is_the_one_that_the_environment_names(tmp_path, monkeypatch):
+    monkeypatch.setenv("DCD_DATA", str(tmp_path / "mine"))
+    assert files.data_dir() == tmp_path / "mine"
+    monkeypatch.setenv("DCD_DATA", "~/mine")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert files.data_dir() == tmp_path / "mine"
+    monkeypatch.delenv("DCD_DATA")
+    assert files.data_dir().name == "data" and (files.data_dir().parent / "pyproject.toml").exists()
+
+
+def test_a_relative_data_folder_is_one_folder_for_good(tmp_path, monkeypatch):
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("DCD_DATA", "mine")
+    assert files.data_dir() == tmp_path / "mine"
+    os.chdir("elsewhere")
+    assert files.data_dir() == tmp_path / "mine"
+    code = "from dcd_utils.files import data_dir; print(data_dir())"
+    environment = os.environ | {"PYTHONPATH": os.path.dirname(os.path.dirname(files.__file__))}
+    child = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+    assert child.stdout.strip() == str(tmp_path / "mine")
+
+
+def test_a_file_is_written_whole_and_synced_before_it_takes_its_name(tmp_path, monkeypatch):
+    path, order = tmp_path / "new" / "file.txt", []
+    sync, move = os.fsync, os.replace
+    monkeypatch.setattr(os, "fsync", lambda descriptor: order.append("sync") or sync(descriptor))
+    monkeypatch.setattr(os, "replace", lambda *names: order.append("replace") or move(*names))
+    files.write_whole(path, "text")
+    assert path.read_text() == "text" and order[:2] == ["sync", "replace"]
+    assert order[2:] == ["sync"] or os.name == "nt", "the folder, which holds the name"
+    files.write_whole(path, b"bytes")
+    assert path.read_bytes() == b"bytes" and partials(path.parent) == []
+
+
+@pytest.mark.parametrize("name", ["fsync", "replace"])
+def test_a_write_that_fails_leaves_the_old_file_and_nothing_beside_it(tmp_path, monkeypatch, name):
+    path = tmp_path / "file.txt"
+    path.write_text("old")
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, name, full)
+    with pytest.raises(OSError, match="No space left"):
+        files.write_whole(path, "new")
+    assert path.read_text() == "old" and partials(tmp_path) == []
+
+
+def test_only_partials_that_nobody_writes_any_more_are_removed(tmp_path):
+    for name, age in ((".old.1.partial", 3700), (".young.2.partial", 3500)):
+        (tmp_path / name).write_text("half")
+        os.utime(tmp_path / name, (time.time() - age,) * 2)
+    (tmp_path / "mine.partial").write_text("somebody's own")
+    files.write_whole(tmp_path / "file.txt", "text")
+    assert partials(tmp_path) == [".young.2.partial"]
+    files.remove_partials(tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == {"file.txt", "mine.partial"}
+
+
+def test_sha256_of_bytes_and_of_a_file(tmp_path):
+    (tmp_path / "abc").write_bytes(b"abc")
+    expected = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+    assert files.sha256(b"abc") == files.sha256(tmp_path / "abc") == expected

@@ -16,17 +16,10 @@ def registry() -> dict[str, Exercise]:
 
 
 def check(number: str, answer: object) -> Result:
-    """Say whether an answer is right, and if not, what is wrong, without giving the answer away.
+    """Print whether an answer, the function that exercise "02.1", say, asks for, is right, and if not, what is wrong.
 
-    Args:
-        number: for instance "02.1", as the notebook states it.
-        answer: the function that the exercise asks for.
-
-    Returns:
-        A Result with `ok` and `message`; the message has been printed. An empty, wrong or failing answer never raises.
-
-    Raises:
-        ValueError: no exercise has this number.
+    The message does not give the answer away. An empty, wrong or failing answer never raises; a number that no exercise
+    has raises ValueError.
     """
     exercises = registry()
     if number not in exercises:

@@ -80,8 +80,7 @@ NEAREST = Exercise("05.3 The nearest class", _MATRICES).answers(
     "A strongly negative correlation is the opposite of being alike: look at the values, not their sizes.",
     lambda student, teacher: (student.argmin(axis=1) == teacher.argmin(axis=1)).mean(),
     "These are the classes that are least alike.",
-    lambda student, teacher: 100 * _shared(student, teacher),
-    "Nearly: a share between 0 and 1 is asked for.",
+    lambda student, teacher: 100 * _shared(student, teacher), "Nearly: a share between 0 and 1 is asked for.",
     lambda student, teacher: len(student) * _shared(student, teacher),
     "This counts the classes. What share of all of them is it?",
 )

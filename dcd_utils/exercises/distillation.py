@@ -43,8 +43,7 @@ DECAYED = Exercise(
     "03.2 The scale under weight decay alone", [(945, 0.05, 5e-4, 0.9), (2000, 0.1, 1e-3, 0.0), (300, 0.1, 5e-3, 0.5)]
 ).answers(
     lambda *case: math.exp(_log_scale(*case)),
-    _log_scale,
-    "This is the parameter t. What is the scale that belongs to it?",
+    _log_scale, "This is the parameter t. What is the scale that belongs to it?",
     lambda *case: _log_scale(*case, start=math.e),
     "Here the scale itself decays, towards 0. Which number does the optimiser hold and shrink?",
     lambda steps, rate, decay, momentum: math.exp(_log_scale(steps, rate, decay, 0.0)),

@@ -15,11 +15,12 @@ def classes(seed: int, train: int, test: int, width: int, number: int):
     return rows[:train], labels[:train], rows[train:], labels[train:]
 
 
-def _cosines(first, second):
+def cosines(first, second):
+    """Of each row of the first with each of the second."""
     return 1 - cdist(first, second, "cosine")
 
 
-def _knn(train, train_labels, test, test_labels, k, similarity=_cosines):
+def _knn(train, train_labels, test, test_labels, k, similarity=cosines):
     neighbours = np.argsort(-similarity(test, train), axis=1)[:, :k]
     predicted = np.array([np.bincount(votes).argmax() for votes in train_labels[neighbours]])
     return 100 * (predicted == test_labels).mean()
@@ -33,14 +34,12 @@ KNN = Exercise(
     _knn,
     lambda *case: _knn(*case, similarity=lambda test, train: -cdist(test, train)),
     "These are the nearest by Euclidean distance. For the cosine the length of a feature must not count.",
-    lambda *case: _knn(*case, similarity=lambda test, train: test @ train.T),
+    lambda *case: _knn(*case, similarity=np.inner),
     "These are inner products, in which a long feature is near to everything. What turns them into cosines?",
-    lambda *case: _knn(*case) / 100,
-    "Nearly: what is asked for is in %, as everywhere in the course.",
-    lambda *case: _knn(*case, similarity=lambda test, train: -_cosines(test, train)),
+    lambda *case: _knn(*case) / 100, "Nearly: what is asked for is in %, as everywhere in the course.",
+    lambda *case: _knn(*case, similarity=lambda test, train: -cosines(test, train)),
     "These are the k images that are least alike: a higher cosine is nearer.",
-    lambda *case: _knn(*case[:-1], 1),
-    "This asks one neighbour only. Let k of them vote.",
+    lambda *case: _knn(*case[:-1], 1), "This asks one neighbour only. Let k of them vote.",
 )
 
 
@@ -56,23 +55,23 @@ def _centred(kernel):
     return kernel - kernel.mean(axis=0) - kernel.mean(axis=1, keepdims=True) + kernel.mean()
 
 
-def _cosine(first, second):
+def alignment(first, second):
+    """Of two kernels as they are: their cosine."""
     return 1 - cosine(first.ravel(), second.ravel())
 
 
 ALIGNMENT = Exercise("04.2 Alignment of any two kernels", [_kernels(1, 12), _kernels(2, 7)]).answers(
-    lambda first, second: _cosine(_centred(first), _centred(second)),
-    _cosine,
-    "This is the alignment of the kernels as they are: where does the centring happen?",
-    lambda first, second: _cosine(first - first.mean(), second - second.mean()),
+    lambda first, second: alignment(_centred(first), _centred(second)),
+    alignment, "This is the alignment of the kernels as they are: where does the centring happen?",
+    lambda first, second: alignment(first - first.mean(), second - second.mean()),
     "The mean of all entries was taken off. Centring acts on every row and on every column.",
-    lambda first, second: _cosine(first - first.mean(axis=0), second - second.mean(axis=0)),
+    lambda first, second: alignment(first - first.mean(axis=0), second - second.mean(axis=0)),
     "One side is centred, the other is not: H stands on the left and on the right of a kernel.",
-    lambda first, second: _cosine(_centred(first), second),
+    lambda first, second: alignment(_centred(first), second),
     "Only the first kernel is centred. That leaves the numerator right, but not the denominator.",
     lambda first, second: (_centred(first) * _centred(second)).sum(),
     "This is the numerator. A kernel aligned with itself must give 1.",
-    lambda first, second: _cosine(_centred(first), _centred(second)) ** 2,
+    lambda first, second: alignment(_centred(first), _centred(second)) ** 2,
     "Close: this is the square of what is asked for.",
 )
 
@@ -85,19 +84,20 @@ def pairs(seed: int, images: int, width: int, noise: float = 1.1):
     return student * rng.uniform(0.2, 4.0, (images, 1)), teacher * rng.uniform(0.2, 4.0, (images, 1))
 
 
-def _retrieval(student, teacher, k, similarity=_cosines):
+def retrieval(student, teacher, k, similarity=cosines):
+    """In how many % of all rows the own teacher is among the k that a student is most similar to."""
     scores = similarity(student, teacher)
     return 100 * ((scores > scores.diagonal()[:, None]).sum(axis=1) < k).mean()
 
 
 TOP_K = Exercise("04.3 Nearly found", [(*pairs(1, 50, 4), 3), (*pairs(2, 64, 3), 5), (*pairs(3, 30, 6), 1)]).answers(
-    _retrieval,
-    lambda student, teacher, k: _retrieval(student, teacher, 1),
+    retrieval,
+    lambda student, teacher, k: retrieval(student, teacher, 1),
     "This is the top-1 accuracy for every k: the own teacher may also come second, third, ... up to k-th.",
-    lambda student, teacher, k: _retrieval(teacher, student, k),
+    lambda student, teacher, k: retrieval(teacher, student, k),
     "Here each teacher looks for its student. It is the student that searches among the teachers.",
-    lambda student, teacher, k: _retrieval(student, teacher, k, similarity=lambda s, t: s @ t.T),
+    lambda student, teacher, k: retrieval(student, teacher, k, similarity=np.inner),
     "Embeddings are compared by their cosine: are these rows of unit length?",
-    lambda student, teacher, k: _retrieval(student, teacher, k) / 100,
+    lambda student, teacher, k: retrieval(student, teacher, k) / 100,
     "Nearly: what is asked for is in %, as everywhere in the course.",
 )

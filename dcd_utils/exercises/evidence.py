@@ -1,11 +1,8 @@
 """Exercises of notebook 07, what the methods reach and how sure that is."""
 
-from dataclasses import replace
-
 import numpy as np
 from scipy.stats import norm, sem, t
 
-from dcd_utils.exercises import distillation
 from dcd_utils.exercises.mechanism import Exercise
 
 
@@ -16,13 +13,6 @@ def _accuracies(errors: float, seeds: int = 3, between_seeds: float = 2.0):
     noise = rng.normal(size=seeds)
     noise = (noise - noise.mean()) / sem(noise)
     return second + (errors + noise) / abs(errors), second
-
-
-# as in 03.1, with arrays; its hints hold here as well
-PAIRED = replace(
-    distillation.PAIRED, title="07.1 A paired difference",
-    cases=[_accuracies(3.0, seeds=5), _accuracies(-1.2), _accuracies(0.4, seeds=10)],
-)
 
 
 def _outside(a, b, error, quantile):
@@ -37,7 +27,7 @@ def _quantile(a, below=0.975, lost=1):
 # The quantile for 3 seeds is 4.30, and mistakes take 1.96, 2.92, 3.18 or 3.51 for it: there are cases between any two.
 _DIFFERENCES = [_accuracies(errors) for errors in (-0.5, 2.4, 3.05, -3.35, 3.8, -5.5, 5.5, 20.0)]
 _DIFFERENCES += [_accuracies(2.1, seeds=10), _accuracies(2.4, seeds=10), _accuracies(20.0, between_seeds=0.05)]
-NOISE = Exercise("07.2 A difference or noise?", _DIFFERENCES).answers(
+NOISE = Exercise("07.1 A difference or noise?", _DIFFERENCES).answers(
     lambda a, b: _outside(a, b, sem(a - b), _quantile(a)),
     lambda a, b: _outside(a, b, sem(a - b), norm.ppf(0.975)),
     "1.96 belongs to a spread that is known. A few seeds only estimate it: which distribution allows for that?",

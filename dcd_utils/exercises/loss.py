@@ -29,14 +29,11 @@ BOTH_WAYS = Exercise("02.1 Both directions", [(_FOUR * math.e,), (_THREE,)]).ans
     "Both directions are there. For symmetric scores the two are equal, and the answer should be as large: is it?",
     _contrast,
     "This is the contrast from student to teacher alone. Which softmax is that of a teacher who looks for its student?",
-    lambda scores: _contrast(scores.T),
-    "This is the contrast from teacher to student alone: one direction is missing.",
+    lambda scores: _contrast(scores.T), "This is the contrast from teacher to student alone: one direction is missing.",
     lambda scores: (scores.softmax(dim=1) + scores.softmax(dim=0)).diagonal().mean() / -2,
     "The probabilities are right. What is done to each of them before the mean is taken?",
-    lambda scores: -_both_ways(scores),
-    "Look at its sign: can a loss of this kind fall below 0?",
-    lambda scores: len(scores) * _both_ways(scores),
-    "This adds up over the images. A contrast is their mean.",
+    lambda scores: -_both_ways(scores), "Look at its sign: can a loss of this kind fall below 0?",
+    lambda scores: len(scores) * _both_ways(scores), "This adds up over the images. A contrast is their mean.",
 )
 
 
@@ -76,6 +73,5 @@ SIGMOID_BIAS = Exercise("02.3 A bias that works", [(_FOUR * math.e,), (_THREE,),
     "This treats every pair as a match. The label of a pair off the diagonal differs.",
     lambda scores: (scores.diagonal().sigmoid() - 1).mean(),
     "This counts the matching pairs alone: in this loss the pairs off the diagonal speak too.",
-    lambda scores: 0.0,
-    "This is the gradient in the softmax loss. The sigmoid decides about each pair on its own.",
+    lambda scores: 0.0, "This is the gradient in the softmax loss. The sigmoid decides about each pair on its own.",
 )

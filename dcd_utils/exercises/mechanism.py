@@ -2,7 +2,7 @@
 
 import copy
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from textwrap import shorten
 from typing import Any
 
@@ -12,28 +12,22 @@ import numpy as np
 TOLERANCE = {"rtol": 1e-4, "atol": 1e-5}
 
 
-@dataclass(frozen=True)
+@dataclass
 class Exercise:
-    """A question with cases that an answer must get right.
-
-    Args:
-        title: as in the notebook, for instance "02.1 Both directions".
-        cases: the arguments of each call, as tuples.
-        answer: the right function. It returns a number, True or False, an array or tensor, or a tuple of those.
-        mistakes: pairs (typical wrong answer, hint), the more specific first. A mistake is recognised by its values,
-            so an answer that makes it may be written in any way. A hint says what to look at again, and does not
-            contain the answer.
-    """
+    """A question: its title as in the notebook ("02.1 Both directions"), and the arguments of each call, as tuples."""
 
     title: str
     cases: Sequence[tuple]
-    answer: Callable | None = None
-    mistakes: tuple[tuple[Callable, str], ...] = ()
 
     def answers(self, right: Callable, *wrong_and_hints: Callable | str):
-        """Return the exercise with its right answer and its mistakes, each followed by its hint."""
-        mistakes = tuple(zip(wrong_and_hints[::2], wrong_and_hints[1::2], strict=True))
-        return replace(self, answer=right, mistakes=mistakes)
+        """Set the right answer and typical wrong ones, the more specific first, each followed by its hint.
+
+        An answer returns a number, True or False, an array or tensor, or a tuple of those. A mistake is recognised by
+        its values, however it is written. A hint says what to look at again, and does not contain the answer.
+        """
+        self.answer = right
+        self.mistakes = tuple(zip(wrong_and_hints[::2], wrong_and_hints[1::2], strict=True))
+        return self
 
 
 @dataclass(frozen=True)
@@ -44,49 +38,46 @@ class Result:
     message: str
 
     def _ipython_display_(self):
-        # `check` has printed the message: as the last line of a cell it must not appear a second time
-        pass
+        """Show nothing as the last line of a cell: `check` has printed the message."""
 
 
 def judge(exercise: Exercise, answer: Any) -> Result:
     """Call `answer` on every case and compare; see `check`."""
+    fault = _fault(exercise, answer)
+    return Result(not fault, f"Exercise {exercise.title}: {fault or 'correct.'}")
 
-    def result(ok: bool, text: str) -> Result:
-        return Result(ok, f"Exercise {exercise.title}: {text}")
 
-    def differences(function: Callable) -> list[str]:
-        """What sets the answer apart from another function, by case."""
-        expected = [function(*copy.deepcopy(case)) for case in exercise.cases]
-        return [_difference(*pair) for pair in zip(returned, expected, strict=True)]
-
+def _fault(exercise, answer) -> str:
+    """What is wrong with an answer, in words that do not contain the right values; empty if nothing is."""
     if answer is None or answer is Ellipsis:
-        return result(False, "not answered yet. Fill in the function above, then run this cell again.")
+        return "not answered yet. Fill in the function above, then run this cell again."
     if not callable(answer):
-        return result(False, f"a function is asked for, not a {type(answer).__name__}: pass the function uncalled.")
+        return f"a function is asked for, not a {type(answer).__name__}: pass the function uncalled."
     returned = []
     for case in exercise.cases:
         try:
             returned.append(_plain(answer(*copy.deepcopy(case))))
         except Exception as error:
             if isinstance(error, NotImplementedError) and not str(error):
-                hint = "Put your code where `raise NotImplementedError()` stands, then run again."
-                return result(False, f"not answered yet. {hint}")
-            return result(False, f"the function raised {type(error).__name__}: {error}{_called(case)}")
+                return "not answered yet. Put your code where `raise NotImplementedError()` stands, then run again."
+            return f"the function raised {type(error).__name__}: {error}{_called(case)}"
         if returned[-1] is None or returned[-1] is Ellipsis:
-            return result(False, "not answered yet: the function returned nothing. Is its `return` missing?")
+            return "not answered yet: the function returned nothing. Is its `return` missing?"
+
+    def differences(function):
+        pairs = zip(returned, exercise.cases, strict=True)
+        return [_difference(value, function(*copy.deepcopy(case))) for value, case in pairs]
 
     wrong = [(words, case) for words, case in zip(differences(exercise.answer), exercise.cases, strict=True) if words]
     if not wrong:
-        return result(True, "correct.")
-    for mistake, hint in exercise.mistakes:
-        if not any(differences(mistake)):
-            return result(False, f"not right yet. {hint}")
+        return ""
     words, case = wrong[0]
-    return result(False, f"not right yet. {words}{_called(case)}")
+    hints = (hint for mistake, hint in exercise.mistakes if not any(differences(mistake)))
+    return f"not right yet. {next(hints, words + _called(case))}"
 
 
-def _difference(returned: Any, expected: Any) -> str:
-    """What is wrong with an answer, in words that do not contain the right values; empty if nothing is."""
+def _difference(returned, expected) -> str:
+    """What sets a value apart from the expected one, in words; empty if nothing does."""
     if isinstance(expected, tuple):
         several = isinstance(returned, list) or (isinstance(returned, np.ndarray) and returned.ndim)
         values = [_plain(value) for value in returned] if several else [returned]
@@ -109,7 +100,7 @@ def _difference(returned: Any, expected: Any) -> str:
     return f"It gives {returned:.6g}, which is too {'large' if returned > expected else 'small'}."
 
 
-def _plain(value: Any) -> Any:
+def _plain(value):
     """Tensors, numbers, and lists or tuples of numbers as an array; other lists and tuples as a list of such parts."""
     if isinstance(value, (list, tuple)):
         value = [_plain(item) for item in value]
@@ -123,7 +114,7 @@ def _plain(value: Any) -> Any:
     return array if array.dtype.kind in "biuf" else value
 
 
-def _kind(value: Any) -> str:
+def _kind(value) -> str:
     if not isinstance(value, np.ndarray) or value.dtype.kind not in "biuf":
         return f"a value of type {type(value).__name__}"
     if value.ndim:
@@ -135,9 +126,9 @@ def _called(case: tuple) -> str:
     """What was passed, as the last lines of a message."""
     texts = []
     for value in map(_plain, case):
-        if isinstance(value, np.ndarray) and value.ndim:
+        if _kind(value).startswith("an array"):
             numbers = np.array2string(value, precision=3, suppress_small=True, threshold=16, edgeitems=2)
-            texts.append(f"an array of shape {value.shape}:\n{numbers}")
+            texts.append(f"{_kind(value)}:\n{numbers}")
         else:
             texts.append(shorten(str(value), 120))
     return "\nIt was called with " + ", ".join(texts)

@@ -1,8 +1,10 @@
 """Exercises of notebook 06, what each method matches."""
 
+import numpy as np
 import torch
-import torch.nn.functional as F
+from scipy.special import softmax
 
+from dcd_utils.exercises.embeddings import alignment, cosines
 from dcd_utils.exercises.mechanism import Exercise
 
 
@@ -10,16 +12,12 @@ def _draw(seed: int, *shape: int) -> torch.Tensor:
     return torch.randn(*shape, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
 
 
-def _cosines(features):
-    return F.normalize(features, dim=1) @ F.normalize(features, dim=1).T
-
-
 def _kernel(features):
-    return (_cosines(features) + 1) / 2
+    return (cosines(features, features) + 1) / 2
 
 
 def _rows(kernel):
-    return kernel / kernel.sum(dim=1, keepdim=True)
+    return kernel / kernel.sum(axis=1, keepdims=True)
 
 
 # features behind a ReLU are not negative: their cosines would hide a kernel that was not moved to [0, 1]
@@ -27,15 +25,14 @@ PKT = Exercise("06.1 PKT's neighbours", [(_draw(1, 5, 3) + 0.5,), (_draw(2, 4, 6
     lambda features: _rows(_kernel(features)),
     lambda features: _rows(_kernel(features)).T,
     "Here every *column* adds up to one. Whose neighbours does a row speak of?",
-    _kernel,
-    "The kernel is right. The chances of one image do not add up to one yet.",
-    lambda features: _rows(_cosines(features)),
+    _kernel, "The kernel is right. The chances of one image do not add up to one yet.",
+    lambda features: _rows(cosines(features, features)),
     "These are cosines over their sum. A cosine may be negative, a chance may not: what comes in between?",
-    lambda features: _rows((features @ features.T + 1) / 2),
+    lambda features: _rows((np.inner(features, features) + 1) / 2),
     "Long features count more than short ones here: what makes an inner product a cosine?",
-    lambda features: _kernel(features).softmax(dim=1),
+    lambda features: softmax(_kernel(features), axis=1),
     "This is a softmax. PKT divides by the sum, without an exponential.",
-    lambda features: _rows(_kernel(features).fill_diagonal_(0)),
+    lambda features: _rows(_kernel(features) * (1 - np.eye(len(features)))),
     "The image itself was left out. In the loss as it is used, the diagonal takes part.",
 )
 
@@ -62,25 +59,22 @@ FSP = Exercise(
 )
 
 
-def _centred(features):
-    return features - features.mean(dim=0)
-
-
-def _cka(student, teacher):
-    return (student.T @ teacher).pow(2).sum() / ((student.T @ student).norm() * (teacher.T @ teacher).norm())
+def _cka(student, teacher, axis=0):
+    """Linear CKA, the alignment of linear kernels; features are centred over the images (axis 0)."""
+    centred = [features - features.mean(axis, keepdims=True) for features in (student, teacher)]
+    return alignment(*(features @ features.T for features in centred))
 
 
 CKA = Exercise(
     "06.3 A method of your own",
     [(_draw(seed, 9, 4) + 1, _draw(seed + 20, 9, 6) + _draw(seed, 9, 4)[:, :1] - 2) for seed in (7, 8, 9)],
 ).answers(
-    lambda student, teacher: 1 - _cka(_centred(student), _centred(teacher)),
-    lambda student, teacher: _cka(_centred(student), _centred(teacher)),
-    "This is 1 for equal networks. Training makes a loss small: what should equal networks give?",
     lambda student, teacher: 1 - _cka(student, teacher),
+    _cka, "This is 1 for equal networks. Training makes a loss small: what should equal networks give?",
+    lambda student, teacher: 1 - alignment(student @ student.T, teacher @ teacher.T),
     "Linear CKA compares *centred* features: what was to come off first?",
-    lambda student, teacher: 1 - _cka(_centred(student.T).T, _centred(teacher.T).T),
+    lambda student, teacher: 1 - _cka(student, teacher, axis=1),
     "Each image was centred over its features. Centre each feature over the images.",
-    lambda student, teacher: -_cka(_centred(student), _centred(teacher)),
+    lambda student, teacher: -_cka(student, teacher),
     "It has the right slope. Asked for is a loss that is 0 for equal networks.",
 )

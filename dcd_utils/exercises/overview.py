@@ -2,50 +2,42 @@
 
 import math
 
+import numpy as np
 import torch
-import torch.nn.functional as F
+from scipy.spatial.distance import cdist
 
-from dcd_utils.exercises.embeddings import pairs
+from dcd_utils.exercises.embeddings import cosines, pairs, retrieval
 from dcd_utils.exercises.mechanism import Exercise
 
 GUESSING = Exercise("00.1 The loss of knowing nothing", [(20,), (100,), (7,)]).answers(
     math.log,
     lambda classes: 1 / classes,
     "This is the probability that the right class receives. What does cross-entropy make of a probability?",
-    lambda classes: -math.log(classes),
-    "Look at its sign: can a cross-entropy fall below 0?",
-    math.log2,
-    "This is in bits. The course, like PyTorch, counts in nats: which logarithm is that?",
-    lambda classes: 100 / classes,
-    "This is the accuracy of guessing, in percent. The question is about the loss.",
+    lambda classes: -math.log(classes), "Look at its sign: can a cross-entropy fall below 0?",
+    math.log2, "This is in bits. The course, like PyTorch, counts in nats: which logarithm is that?",
+    lambda classes: 100 / classes, "This is the accuracy of guessing, in percent. The question is about the loss.",
     lambda classes: 1 - 1 / classes,
     "This is how often guessing is wrong. Cross-entropy looks at the probability given to the right class.",
 )
 
 
-def _cosines(student, teacher):
-    return F.normalize(student, dim=1) @ F.normalize(teacher, dim=1).T
-
-
-def _share(scores):
-    """For how many rows the diagonal entry is the largest."""
-    return (scores.argmax(dim=1) == torch.arange(len(scores))).float().mean()
+def _share(student, teacher, similarity=cosines):
+    return retrieval(student, teacher, 1, similarity) / 100
 
 
 _SHAPES = ((1, 12, 3, 0.6), (2, 40, 5, 0.9), (3, 25, 2, 0.3))
 _BATCHES = [tuple(torch.from_numpy(rows).float() for rows in pairs(*shape)) for shape in _SHAPES]
 SHARE_FOUND = Exercise("00.2 The game that DCD plays", _BATCHES).answers(
-    lambda student, teacher: _share(_cosines(student, teacher)),
-    lambda student, teacher: _share(student @ teacher.T),
+    _share,
+    lambda student, teacher: _share(student, teacher, np.inner),
     "These are inner products. Long features then win over similar ones: what makes an inner product a cosine?",
-    lambda student, teacher: _share(_cosines(teacher, student)),
+    lambda student, teacher: _share(teacher, student),
     "Here each teacher looks for its student. Along which dimension does a student compare the teachers?",
-    lambda student, teacher: 100 * _share(_cosines(student, teacher)),
-    "This is in percent. A number from 0 to 1 is asked for.",
-    lambda student, teacher: len(student) * _share(_cosines(student, teacher)),
+    lambda student, teacher: 100 * _share(student, teacher), "This is in percent. A number from 0 to 1 is asked for.",
+    lambda student, teacher: len(student) * _share(student, teacher),
     "This is how many images, not which share of them.",
-    lambda student, teacher: _share(-torch.cdist(student, teacher)),
+    lambda student, teacher: _share(student, teacher, lambda *rows: -cdist(*rows)),
     "This takes the nearest teacher by distance. Cosines ignore how long the features are.",
-    lambda student, teacher: _cosines(student, teacher).diagonal().mean(),
+    lambda student, teacher: cosines(student, teacher).diagonal().mean(),
     "This is how similar students are to their own teachers. How often is that more than to any other?",
 )

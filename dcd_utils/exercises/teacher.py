@@ -24,10 +24,8 @@ SOFTEN = Exercise("01.1 Softened probabilities", _CASES).answers(
     "The probabilities of an image must sum to 1 over the classes: along which dimension does this sum?",
     lambda logits, temperature: _soft(logits, 1) ** (1 / temperature),
     "Close: the ratios between classes are right. What is missing for probabilities?",
-    lambda logits, temperature: _soft(logits, temperature).log(),
-    "These are the logarithms of what is asked for.",
-    lambda logits, temperature: _soft(logits, 1),
-    "This is right at temperature 1. The temperature is not used yet.",
+    lambda logits, temperature: _soft(logits, temperature).log(), "These are the logarithms of what is asked for.",
+    lambda logits, temperature: _soft(logits, 1), "This is right at temperature 1. The temperature is not used yet.",
 )
 
 

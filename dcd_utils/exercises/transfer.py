@@ -85,12 +85,8 @@ def _nearest(train, labels, test, test_labels, metric="euclidean", sign=1):
 
 CENTRES = Exercise("08.3 Nothing to fit", [classes(1, 40, 60, 3, 4), classes(2, 60, 90, 5, 6)]).answers(
     _nearest,
-    lambda *case: _nearest(*case, metric="cosine"),
-    "This is the smallest angle, not the smallest distance.",
-    lambda *case: _nearest(*case, sign=-1),
-    "This picks the centre that is farthest away.",
-    lambda *case: _nearest(*case[2:], *case[2:]),
-    "The centres know the labels of the test images.",
-    lambda *case: _nearest(*case) / 100,
-    "Nearly: what is asked for is in %, as everywhere.",
+    lambda *case: _nearest(*case, metric="cosine"), "This is the smallest angle, not the smallest distance.",
+    lambda *case: _nearest(*case, sign=-1), "This picks the centre that is farthest away.",
+    lambda *case: _nearest(*case[2:], *case[2:]), "The centres know the labels of the test images.",
+    lambda *case: _nearest(*case) / 100, "Nearly: what is asked for is in %, as everywhere.",
 )

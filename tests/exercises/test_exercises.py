@@ -162,9 +162,9 @@ def test_an_unknown_number_lists_the_numbers(number):
 EXERCISES = exercises.registry()
 numbers = pytest.mark.parametrize("number", EXERCISES)
 # what these ask for is the same for the two arguments exchanged, and for each matrix transposed
-SYMMETRIC = {"04.2", "05.1", "05.3", "06.3", "07.2"}
+SYMMETRIC = {"04.2", "05.1", "05.3", "06.3", "07.1"}
 TRANSPOSABLE = {"02.1", "02.3", "04.2", "05.1", "05.3"}
-MAY_BE_NEGATIVE = {"02.3", "03.1", "05.1", "05.2", "06.2", "07.1", "08.1"}
+MAY_BE_NEGATIVE = {"02.3", "03.1", "05.1", "05.2", "06.2", "08.1"}
 
 
 def for_values(convert, answer):
@@ -197,14 +197,13 @@ def test_a_right_answer_passes_as_array_tensor_list_and_in_single_precision(numb
     assert judge(exercise, lambda *case: for_values(convert, from_single(*case))).ok
 
 
-@pytest.mark.parametrize("number", ["03.1", "07.1"])
-def test_a_difference_of_tensors_passes(number):
+def test_a_difference_of_tensors_passes():
     def paired(a, b):
         difference = torch.tensor(a, dtype=torch.float32) - torch.tensor(b, dtype=torch.float32)
         return difference.mean(), difference.std() / len(difference) ** 0.5
 
-    assert judge(EXERCISES[number], paired).ok
-    absolute = judge(EXERCISES[number], lambda a, b: paired(np.maximum(a, b), np.minimum(a, b)))
+    assert judge(EXERCISES["03.1"], paired).ok
+    absolute = judge(EXERCISES["03.1"], lambda a, b: paired(np.maximum(a, b), np.minimum(a, b)))
     assert not absolute.ok and "the difference is negative" in absolute.message
 
 

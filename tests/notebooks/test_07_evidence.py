@@ -29,13 +29,10 @@ def notebook():
 
 @pytest.mark.parametrize("seeds", [2, 3, 10])
 @pytest.mark.parametrize("shift", [0.0, 0.6, -3.0])
-def test_the_solutions_are_the_paired_t_test(written, seeds, shift):
+def test_the_solution_is_the_paired_t_test(written, seeds, shift):
     rng = np.random.default_rng(seeds)
     a, b = rng.normal(shift, 1, seeds), rng.normal(size=seeds)
-    mean, error = written.paired_difference(a, b)
-    expected = stats.ttest_rel(a, b)
-    assert mean / error == pytest.approx(expected.statistic)
-    assert written.is_difference(a, b) is bool(expected.pvalue < 0.05)
+    assert written.is_difference(a, b) is bool(stats.ttest_rel(a, b).pvalue < 0.05)
 
 
 def test_accuracies_are_those_of_one_pair(written):

@@ -1,8 +1,9 @@
 """Pictures. A function takes arrays, draws them and returns the Figure; none computes a result or calls show.
 
-Without `ax` a function makes its own figure, which a notebook displays when it is the last value of a cell.
-End the line with `;` when you pass your own `ax`: pyplot shows your figure anyway. Colours are safe for colour-blind
-readers, at most ten beside markers and dashes, and a method looks the same in every figure.
+A notebook displays the figure when it is the last value of a cell. `curves` and `matrix` also draw into an `ax` of your
+own: end that line with `;`, since pyplot shows your figure anyway. Colours are safe for colour-blind readers, at most
+ten beside markers and dashes, and a method looks the same in every figure.
+What cannot be drawn (shapes or names that do not fit, missing columns, nothing at all) raises a ValueError.
 """
 
 from dcd_utils.plots.curves import curves, training_curves
@@ -13,20 +14,6 @@ from dcd_utils.plots.methods import accuracy_by_method, method_map, per_class_ac
 from dcd_utils.plots.speed import cost, speed
 
 __all__ = [
-    "accuracy_by_method",
-    "circle",
-    "cost",
-    "curves",
-    "embeddings",
-    "image_grid",
-    "image_rows",
-    "matrices",
-    "matrix",
-    "method_map",
-    "per_class_accuracy",
-    "ranges",
-    "scatter",
-    "soft_predictions",
-    "speed",
-    "training_curves",
+    "accuracy_by_method", "circle", "cost", "curves", "embeddings", "image_grid", "image_rows", "matrices", "matrix",
+    "method_map", "per_class_accuracy", "ranges", "scatter", "soft_predictions", "speed", "training_curves",
 ]

@@ -1,7 +1,5 @@
 """Lines: of anything over anything, and of training over epochs."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Any
 
@@ -24,19 +22,11 @@ _NAMES = {
 
 @themed
 def curves(
-    lines: Mapping[str, tuple[Any, Any]],
-    *,
-    title: str,
-    x: str,
-    y: str,
-    levels: Mapping[str, float] | None = None,
-    bands: Mapping[str, Any] | None = None,
-    legend: Any = "best",
-    size: tuple[float, float] = (5.2, 3.8),
-    ax=None,
+    lines: Mapping[str, tuple[Any, Any]], *, title: str, x: str, y: str, levels: Mapping[str, float] | None = None,
+    bands: Mapping[str, Any] | None = None, legend: Any = "best", size: tuple[float, float] = (5.2, 3.8), ax=None,
     **settings: Any,
 ) -> Figure:
-    """Lines in one picture, told apart by colour and dashes; a method looks the same in every figure.
+    """Draw lines in one picture, told apart by colour and dashes.
 
     Args:
         lines: name -> (x values [N], y values [N]), or y values [draws, N]: a line at the mean, a dot for each draw.
@@ -45,11 +35,8 @@ def curves(
         bands: name of a line -> half width of the band around it.
         legend: its place, as Matplotlib names places.
         **settings: of the axes, for instance xscale="log", xticks=[1, 10], xticklabels=["1", "10"].
-
-    Raises:
-        ValueError: x and y values that do not fit.
     """
-    figure, (ax,) = canvas(ax, size)
+    figure, (ax,) = canvas(size) if ax is None else (ax.figure, (ax,))
     for name, look in method_looks(lines).items():
         across, draws = np.asarray(lines[name][0]), np.atleast_2d(lines[name][1])
         if draws.shape[1:] != across.shape:
@@ -62,7 +49,7 @@ def curves(
         if name in (bands or {}):
             half = np.asarray(bands[name])
             ax.fill_between(across, mean - half, mean + half, color=look.colour, alpha=0.25, linewidth=0)
-    mark_levels(ax, levels or {})
+    mark_levels(ax, levels)
     ax.set(**settings)
     if "xticks" in settings:
         ax.minorticks_off()
@@ -73,35 +60,26 @@ def curves(
 
 @themed
 def training_curves(
-    histories: Mapping,
-    metrics=("train_loss", "test_accuracy"),
-    title: str | None = None,
+    histories: Mapping, metrics=("train_loss", "test_accuracy"), title: str | None = None,
     levels: Mapping[str, float] | None = None,
-    ax=None,
 ) -> Figure:
-    """Metrics over epochs, one panel for each metric, one colour for each method.
+    """Draw metrics over epochs, one panel for each metric, one colour for each method, one line for each seed.
 
     Args:
-        histories: {name: history}, a history being a DataFrame with one row per epoch; a list of histories draws one
-            line per seed. A history without the metric is left out.
+        histories: {name: history or list of histories}, a history being a DataFrame with one row per epoch. Those
+            without the metric are left out.
         metrics: columns of the histories, one or several.
         levels: name -> height of a dashed horizontal line, in every panel.
-        ax: as many Axes as metrics.
-
-    Raises:
-        ValueError: no history, or a metric that none of them has.
     """
     metrics = [metrics] if isinstance(metrics, str) else list(metrics)
-    figure, axes = canvas(ax, (5.2 * len(metrics) + 0.8 * (len(metrics) == 1), 3.6), columns=len(metrics))
-    for panel, metric in zip(axes, metrics, strict=True):
-        _over_epochs(panel, histories, metric)
-        mark_levels(panel, levels or {})
-        label(panel, None, "epoch", _NAMES.get(metric, metric.replace("_", " ")))
+    single = len(metrics) == 1
+    figure, axes = canvas((6.0 if single else 5.2, 3.6), len(metrics))
+    for ax, metric in zip(axes, metrics, strict=True):
+        _over_epochs(ax, histories, metric)
+        mark_levels(ax, levels)
+        label(ax, title if single else None, "epoch", _NAMES.get(metric, metric.replace("_", " ")))
     axes[-1].legend(loc="best" if len(histories) < 7 else (1.02, 0))
-    if len(axes) > 1:
-        heading(figure, title)
-    elif title:
-        axes[0].set_title(title)
+    heading(figure, None if single else title)
     return figure
 
 

@@ -1,7 +1,5 @@
 """Maps of a representation: one dot for each image, coloured by what it shows."""
 
-from __future__ import annotations
-
 import textwrap
 from collections.abc import Mapping, Sequence
 
@@ -14,15 +12,10 @@ from dcd_utils.plots.style import GREY, PALE, STUDENT, TEACHER, canvas, class_gr
 
 @themed
 def embeddings(
-    maps: Mapping,
-    labels,
-    classes,
-    superclasses=None,
-    superclass_names=None,
-    title: str = "The same test images, seen by each network",
-    start=None,
+    maps: Mapping, labels, classes, superclasses=None, superclass_names=None,
+    title: str = "The same test images, seen by each network", start=None,
 ) -> Figure:
-    """Maps of the same images, with one legend.
+    """Draw maps of the same images, with one legend.
 
     Args:
         maps: {its title: an Embedding of dcd_utils.analysis (its settings are then printed below), or [N, 2]}.
@@ -30,24 +23,18 @@ def embeddings(
         classes: names. superclasses, superclass_names: as in an ImageSet; beyond 20 classes they give the colours.
         start: [N, 2], where the points were in a map that is aligned with these; each is then drawn as an arrow from
             a dot there.
-
-    Raises:
-        ValueError: no map, or shapes that do not fit.
     """
     if not maps:
         raise ValueError("no map was given: pass {title: points}")
-    columns = min(3, len(maps)) if len(maps) != 4 else 2
-    rows = -(-len(maps) // columns)
     scale = 1.7 if len(maps) == 1 else 1.0
-    shared = {"sharex": start is not None, "sharey": start is not None}
-    figure, axes = canvas(None, (scale * 3.3 * columns + 1.8, scale * (3.2 * rows + 0.4)), rows, columns, **shared)
+    layout = {"columns": 2 if len(maps) == 4 else 3, "margin": (1.8, 0.4 * scale)}
+    aligned = start is not None
+    figure, axes = canvas((3.3 * scale, 3.2 * scale), len(maps), **layout, sharex=aligned, sharey=aligned)
     groups = class_groups(classes, superclasses, superclass_names)
-    for ax, (name, points) in zip(axes, maps.items(), strict=False):
+    for ax, (name, points) in zip(axes, maps.items(), strict=True):
         handles = _scatter(ax, points, labels, groups, start)
         method = getattr(points, "method", "map dimension")
         label(ax, name, f"{method} 1", f"{method} 2")
-    for ax in axes[len(maps) :]:
-        ax.set_axis_off()
     figure.legend(handles=handles, loc="outside right center", fontsize=8, labelspacing=0.35, handletextpad=0.2)
     heading(figure, title)
     _caption(figure, maps)
@@ -55,9 +42,9 @@ def embeddings(
 
 
 @themed
-def circle(student, teacher, names: Sequence[str], title: str = "", ax=None) -> Figure:
-    """Two-dimensional embeddings of unit length as arrows: student [B, 2] drawn through, teacher [B, 2] dashed."""
-    figure, (ax,) = canvas(ax, (5.2, 4.8))
+def circle(student, teacher, names: Sequence[str], title: str = "") -> Figure:
+    """Draw embeddings of unit length as arrows: student [B, 2] drawn through, teacher [B, 2] dashed."""
+    figure, (ax,) = canvas((5.2, 4.8))
     ax.add_patch(plt.Circle((0, 0), 1, fill=False, color=PALE))
     for network, points, look, reach in (
         ("student", student, {"color": STUDENT, "linestyle": "-"}, 1.08),
@@ -94,8 +81,8 @@ def _scatter(ax, points, labels, groups, start):
     return handles
 
 
-def _caption(figure, maps: Mapping) -> None:
-    """Settings below the maps: one line for all if they are the same, else one for each."""
+def _caption(figure, maps):
+    """Write the settings below the maps: once if they are the same for all, else for each."""
     captions = {name: getattr(points, "caption", "") for name, points in maps.items()}
     if len(set(captions.values())) > 1:
         captions = {name: f"{name}: {caption}" for name, caption in captions.items() if caption}

@@ -1,7 +1,5 @@
 """Matrices in colour: of a small batch, over classes, over the images of a batch, over methods."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 
 import numpy as np
@@ -15,41 +13,25 @@ _MOST_NUMBERS = 8
 
 @themed
 def matrix(
-    values,
-    classes=None,
-    superclasses=None,
-    superclass_names=None,
-    *,
-    column_names=None,
-    rows: str = "",
-    columns: str = "",
-    title: str = "",
-    bar: str = "",
-    limits: tuple[float, float] | None = None,
-    digits: int | None = None,
-    borders=(),
+    values, classes, superclasses=None, superclass_names=None, *, column_names=None, rows: str = "", columns: str = "",
+    title: str = "", bar: str = "", limits: tuple[float, float] | None = None, digits: int | None = None, borders=(),
     ax=None,
 ) -> Figure:
-    """A matrix in colour, its numbers written in where it is small.
+    """Draw a matrix in colour, its numbers written in where it is small.
 
     Args:
         values: [R, C]; what is not finite has no colour and reads "n/a".
-        classes: the name of each row, and of each column unless there are `column_names`; None: numbers. Equal names
-            in succession are written once, and of more than 25 about ten.
+        classes: the name of each row, and of each column unless there are `column_names`. Equal names in succession
+            are written once, and of more than 25 about ten.
         superclasses, superclass_names: as in an ImageSet. They order rows and columns, with a border between two of
             them, and beyond 25 classes their names replace those of the classes.
         rows, columns, bar: what a row, a column and the colour stand for; without `bar` there is no colour bar.
         limits: ends of the colour scale; None: symmetric about 0 if a value is negative, else from 0.
         digits: after the decimal point of the numbers; None: 2 up to 8 rows and columns, beyond that no numbers.
         borders: a line before these rows, and in a square matrix before these columns.
-
-    Raises:
-        ValueError: shapes that do not fit.
     """
-    values = np.asarray(values, dtype=float)
-    row_names = range(len(values)) if classes is None else list(classes)
-    if column_names is None:
-        column_names = row_names if classes is not None else range(values.shape[1])
+    values, row_names = np.asarray(values, dtype=float), list(classes)
+    column_names = row_names if column_names is None else column_names
     if values.shape != (len(row_names), len(column_names)):
         raise ValueError(f"the matrix is {values.shape}: expected [{len(row_names)}, {len(column_names)}]")
     many = len(row_names) > _MOST_NAMES
@@ -64,7 +46,10 @@ def matrix(
             rows, columns = f"{rows} (grouped by superclass)", f"{columns} (grouped by superclass)"
         column_names = row_names
     digits = _digits(values, digits)
-    figure, (ax,) = canvas(ax, _size(values.shape, digits, (1, 1), bool(bar), many and kinds is not None))
+    if ax is None:
+        # names of superclasses are long and stand on both sides; the matrix must still be the larger part
+        size = _panel_size(values, digits, (7.5, 7.6) if many and kinds is not None else (5.9, 6.0))
+        _, (ax,) = canvas(size, margin=(1.1 * bool(bar), 0))
     spec = ax.get_subplotspec()
     crowded = spec is not None and spec.get_gridspec().get_geometry() != (1, 1)
 
@@ -74,8 +59,8 @@ def matrix(
     image = ax.imshow(values, cmap=colours, vmin=low, vmax=high, aspect=aspect, interpolation="nearest")
     if digits is not None:
         _write(ax, image, values, digits)
+    line = {"color": GREY, "linewidth": 0.35 if many else 0.7}
     for border in borders:
-        line = {"color": GREY, "linewidth": 0.35 if many else 0.7}
         ax.axhline(border - 0.5, **line)
         if values.shape[0] == values.shape[1]:
             ax.axvline(border - 0.5, **line)
@@ -89,54 +74,42 @@ def matrix(
     ax.tick_params(length=0, labelsize=9 if short else 7 if crowded else 8)
     ax.spines[:].set_visible(False)
     if bar:
-        figure.colorbar(image, ax=ax, shrink=0.8, label=bar)
-    return figure
+        ax.figure.colorbar(image, ax=ax, shrink=0.8, label=bar)
+    return ax.figure
 
 
 @themed
 def matrices(
-    panels: Mapping,
-    classes=None,
-    superclasses=None,
-    superclass_names=None,
-    *,
-    title: str = "",
-    limits: tuple[float, float] | None = None,
-    **shared,
+    panels: Mapping, classes, *, title: str = "", limits: tuple[float, float] | None = None, **shared
 ) -> Figure:
-    """Matrices side by side on one colour scale.
+    """Draw matrices side by side on one colour scale.
 
     Args:
         panels: {its title: [R, C]}, or {its title: {"values": [R, C], ...}} with options of `matrix` that hold for
             this panel only; with `limits` of its own it has its own scale (and, named by its `bar`, its own bar).
-        classes, superclasses, superclass_names, limits, **shared: options of `matrix` for all panels.
         title: of the whole figure.
-
-    Raises:
-        ValueError: no panel, or shapes that do not fit.
+        classes, limits, **shared: options of `matrix` for all panels.
     """
     if not panels:
         raise ValueError("no matrix was given: pass {title: matrix}")
     panels = {name: panel if isinstance(panel, Mapping) else {"values": panel} for name, panel in panels.items()}
     sharing = [panel["values"] for panel in panels.values() if "limits" not in panel]
-    shared |= {"classes": classes, "superclasses": superclasses, "superclass_names": superclass_names}
-    shared |= {"limits": limits or _limits(sharing)}
-    first, width = next(iter(panels.values()))["values"], min(len(panels), 2 if len(panels) == 4 else 3)
-    grid = -(-len(panels) // width), width
-    figure, axes = canvas(None, _size(np.shape(first), _digits(first, shared.get("digits")), grid), *grid)
+    shared |= {"classes": classes, "limits": limits or _limits(sharing)}
+    first = next(iter(panels.values()))["values"]
+    digits = _digits(first, shared.get("digits"))
+    layout = {"columns": 2 if len(panels) == 4 else 3, "margin": (1.6 if digits is None else 0, 0)}
+    figure, axes = canvas(_panel_size(first, digits, (3.3, 4.0)), len(panels), **layout)
     if len(panels) > 1:
         figure.set_layout_engine("compressed", h_pad=0.08)  # square panels close to each other
     bars = {}
-    for ax, (name, panel) in zip(axes, panels.items(), strict=False):
+    for ax, (name, panel) in zip(axes, panels.items(), strict=True):
         options = shared | panel
         text = options.pop("bar", "")
         matrix(**options, title=name, ax=ax)
         bars[text, ax.images[0].get_clim()] = ax.images[0]
-    for ax in axes[len(panels) :]:
-        ax.set_axis_off()
     for (text, _), image in reversed(bars.items()):
         if text:
-            figure.colorbar(image, ax=list(axes[: len(panels)]), shrink=0.8, pad=0.02, aspect=25, label=text)
+            figure.colorbar(image, ax=list(axes), shrink=0.8, pad=0.02, aspect=25, label=text)
     heading(figure, title)
     return figure
 
@@ -151,23 +124,20 @@ def _write(ax, image, values, digits):
         ax.text(column, row, text, ha="center", va="center", **look)
 
 
-def _size(shape, digits, grid, bar=False, grouped=False):
-    if digits is not None:
-        return grid[1] * (0.52 * shape[1] + 1.5) + 1.1 * bar, grid[0] * (0.36 * shape[0] + 2.0)
-    if grid != (1, 1):
-        return 3.3 * grid[1] + 1.6, 4.0 * grid[0]
-    # names of superclasses are long and stand on both sides; the matrix must still be the larger part
-    return (8.6, 7.6) if grouped else (7.0, 6.0)
-
-
 def _digits(values, digits):
     return 2 if digits is None and max(np.shape(values)) <= _MOST_NUMBERS else digits
 
 
+def _panel_size(values, digits, without_numbers):
+    rows, columns = np.shape(values)
+    return without_numbers if digits is None else (0.52 * columns + 1.5, 0.36 * rows + 2.0)
+
+
 def _limits(matrices):
-    finite = np.concatenate([np.ravel(values)[np.isfinite(np.ravel(values))] for values in matrices] or [[]])
-    high = max(np.abs(finite).max(initial=0), 1e-12)
-    return (-high if finite.min(initial=0) < 0 else 0.0), high
+    values = np.concatenate([[0.0], *map(np.ravel, matrices)])
+    values = values[np.isfinite(values)]
+    high = max(np.abs(values).max(), 1e-12)
+    return (-high if values.min() < 0 else 0.0), high
 
 
 def _ticks(names):

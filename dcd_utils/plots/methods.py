@@ -1,7 +1,5 @@
 """Methods, networks and runs against each other."""
 
-from __future__ import annotations
-
 from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
@@ -14,39 +12,31 @@ _MOST_CLASSES = 25
 
 @themed
 def accuracy_by_method(
-    table,
-    teacher: float | None = None,
-    title: str = "Seed by seed, methods are compared on the same batches",
-    ax=None,
-    guessing: float | None = None,
-    y: str = "test accuracy, last epoch (%)",
+    table, teacher: float | None = None, title: str = "Seed by seed, methods are compared on the same batches",
+    guessing: float | None = None, y: str = "test accuracy, last epoch (%)",
 ) -> Figure:
-    """Accuracy of each run: a dot for each seed, seeds joined by a line across methods, a bar and a number at the mean.
+    """Draw a dot for each run, seeds joined by a line across methods, a bar and a number at the mean.
 
     Args:
         table: DataFrame with columns method, seed and accuracy (%); methods appear in its order.
         teacher, guessing: accuracies drawn as lines.
         y: what the accuracy is.
-
-    Raises:
-        ValueError: a column is missing, or there is no row.
     """
     _check(table, "method", "seed", "accuracy")
     methods = list(dict.fromkeys(table["method"]))
-    place = {method: i for i, method in enumerate(methods)}
-    figure, (ax,) = canvas(ax, (max(4.5, 1.2 * len(methods) + 1.5), 4.0))
-    for _, seed in table.groupby("seed"):
-        seed = seed.assign(place=seed["method"].map(place)).sort_values("place")
-        ax.plot(seed["place"], seed["accuracy"], color=PALE, linewidth=1, zorder=1)
-    for method, look in method_looks(methods).items():
-        values, x = table.loc[table["method"] == method, "accuracy"], place[method]
+    table = table.assign(place=table["method"].map(methods.index)).sort_values("place", kind="stable")
+    figure, (ax,) = canvas((max(4.5, 1.2 * len(methods) + 1.5), 4.0))
+    for _, runs in table.groupby("seed"):
+        ax.plot(runs["place"], runs["accuracy"], color=PALE, linewidth=1, zorder=1)
+    for x, (method, look) in enumerate(method_looks(methods).items()):
+        values = table.loc[table["method"] == method, "accuracy"]
         dots = {"s": 34, "color": look.colour, "marker": look.marker, "edgecolor": "white", "linewidth": 0.7}
         ax.scatter([x] * len(values), values, zorder=3, **dots)
         mean = values.mean()
         ax.plot([x - 0.22, x + 0.22], [mean, mean], color=INK, linewidth=2.2, solid_capstyle="butt", zorder=2)
         ax.annotate(f"{mean:.1f}", (x + 0.22, mean), (4, 0), textcoords="offset points", va="center", fontweight="bold")
-    named = {"teacher": teacher, "guessing": guessing}
-    mark_levels(ax, {f"{name} {value:.1f}": value for name, value in named.items() if value is not None})
+    levels = {"teacher": teacher, "guessing": guessing}
+    mark_levels(ax, {f"{name} {value:.1f}": value for name, value in levels.items() if value is not None})
     ax.margins(y=0.12)
     ax.set_xlim(-0.5, len(methods) - 0.3)
     ax.set_xticks(range(len(methods)), methods)
@@ -55,18 +45,15 @@ def accuracy_by_method(
 
 
 @themed
-def scatter(table, x: str, y: str, x_label: str, y_label: str, title: str, names: str | None = None, ax=None) -> Figure:
-    """A dot for each run or network, at two of its numbers, coloured by its method.
+def scatter(table, x: str, y: str, x_label: str, y_label: str, title: str, names: str | None = None) -> Figure:
+    """Draw a dot for each run or network, at two of its numbers, coloured by its method.
 
     Args:
         table: DataFrame with columns method, `x` and `y`.
         names: a column whose text is written beside each dot; "method" then also replaces the legend.
-
-    Raises:
-        ValueError: a column is missing, or there is no row.
     """
     _check(table, "method", x, y, *([names] if names else []))
-    figure, (ax,) = canvas(ax, (6.4, 4.2))
+    figure, (ax,) = canvas((6.4, 4.2))
     for method, look in method_looks(table["method"]).items():
         rows = table[table["method"] == method]
         dots = {"s": 46, "color": look.colour, "marker": look.marker, "label": method}
@@ -82,19 +69,16 @@ def scatter(table, x: str, y: str, x_label: str, y_label: str, title: str, names
 
 @themed
 def ranges(table, levels: Mapping[str, float], title: str, x: str, y: str = "method", log: bool = False) -> Figure:
-    """One row for each name, a dot for each value, a bar at the mean; each series has its own colour and marker.
+    """Draw a row for each name, a dot for each value, a bar at the mean; each series has its own colour and marker.
 
     Args:
         table: DataFrame with columns name, series (at most three) and value; rows in its order, from the top.
         levels: name -> place of a vertical line.
         log: a logarithmic axis; the values of a name are then joined, and no mean is drawn.
-
-    Raises:
-        ValueError: a column is missing, or there is no row.
     """
     _check(table, "name", "series", "value")
     names, series = list(dict.fromkeys(table["name"])), list(dict.fromkeys(table["series"]))
-    figure, (ax,) = canvas(None, (7.8, 0.36 * len(names) + 1.6))
+    figure, (ax,) = canvas((7.8, 0.36 * len(names) + 1.6))
     for k, kind in enumerate(series):
         offset = 0 if log else 0.36 * ((k + 0.5) / len(series) - 0.5)
         rows = table[table["series"] == kind]
@@ -118,14 +102,11 @@ def ranges(table, levels: Mapping[str, float], title: str, x: str, y: str = "met
 
 
 @themed
-def per_class_accuracy(accuracy, classes, title: str = "Some classes are much harder than others", ax=None) -> Figure:
-    """Accuracy of each class, ordered by the first network given; beyond 25 classes the 12 hardest and 12 easiest.
+def per_class_accuracy(accuracy, classes, title: str = "Some classes are much harder than others") -> Figure:
+    """Draw the accuracy of each class, ordered by the first network's; beyond 25 the 12 hardest and 12 easiest.
 
     Args:
         accuracy: [C] in %, or {network's name: [C]}.
-
-    Raises:
-        ValueError: not one number for each class.
     """
     networks = accuracy if isinstance(accuracy, Mapping) else {"": accuracy}
     shapes = [np.shape(values) for values in networks.values()]
@@ -135,7 +116,7 @@ def per_class_accuracy(accuracy, classes, title: str = "Some classes are much ha
     order = np.argsort(values[0], kind="stable")
     shown = order if len(order) <= _MOST_CLASSES else np.concatenate([order[:12], order[-12:]])
     values, rows = values[:, shown], np.arange(len(shown))
-    figure, (ax,) = canvas(ax, (6.6, 1.2 + 0.2 * len(shown)))
+    figure, (ax,) = canvas((6.6, 1.2 + 0.2 * len(shown)))
     start = values.min(axis=0) if len(networks) > 1 else 0
     ax.hlines(rows, start, values.max(axis=0), color=PALE, linewidth=1.8, zorder=1)
     for (name, look), line in zip(method_looks(networks).items(), values, strict=True):
@@ -154,19 +135,13 @@ def per_class_accuracy(accuracy, classes, title: str = "Some classes are much ha
 
 @themed
 def method_map(
-    places: Mapping[str, Sequence[tuple[str, str]]],
-    columns: Sequence[str],
-    rows: Sequence[str],
-    marked: Collection[str],
-    title: str = "What a method reads, and what it compares",
+    places: Mapping[str, Sequence[tuple[str, str]]], columns: Sequence[str], rows: Sequence[str],
+    marked: Collection[str], title: str = "What a method reads, and what it compares",
 ) -> Figure:
-    """Methods as chips in a grid, two side by side in a box; a marked one has a thick edge.
+    """Draw methods as chips in a grid, two side by side in a box; a marked one has a thick edge.
 
     Args:
         places: {method: its (column, row) places}.
-
-    Raises:
-        ValueError: a place that is in no column or row.
     """
     chips = {(column, row): [] for row in rows for column in columns}
     for name, boxes in places.items():
@@ -176,7 +151,7 @@ def method_map(
             chips[box].append(name)
     lines = [max(1, *(-(-len(chips[column, row]) // 2) for column in columns)) for row in rows]
     tops = np.cumsum([0, *lines])
-    figure, (ax,) = canvas(None, (2.6 * len(columns) + 2.2, 0.6 * tops[-1] + 1.4))
+    figure, (ax,) = canvas((2.6 * len(columns) + 2.2, 0.6 * tops[-1] + 1.4))
     looks = method_looks(places)
     for j, i in np.ndindex(len(rows), len(columns)):
         names = chips[columns[i], rows[j]]
@@ -198,8 +173,6 @@ def method_map(
 
 
 def _check(table, *columns):
-    missing = set(columns) - set(table.columns)
-    if missing or not len(table):
-        raise ValueError(
-            f"the table has {len(table)} rows and columns {list(table.columns)}: expected {', '.join(columns)}"
-        )
+    if not set(columns) <= set(table.columns) or not len(table):
+        found = f"{len(table)} rows and columns {list(table.columns)}"
+        raise ValueError(f"the table has {found}: expected {', '.join(columns)}")

@@ -42,11 +42,11 @@ def test_soft_predictions_show_the_likeliest_classes():
 @pytest.mark.parametrize(
     ("draw", "message"),
     [
-        (lambda: plots.image_grid(IMAGES.astype(float)), "expected uint8"),
+        (lambda: plots.image_grid(IMAGES.astype(float), CLASSES), "expected uint8"),
         (lambda: plots.image_grid(IMAGES, ["one"]), "1 titles were given for 10 images"),
         (lambda: plots.image_rows({"a": IMAGES, "b": np.ones((2, 4, 4))}, ""), "one number"),
         (lambda: plots.image_rows({"a": IMAGES}, "", same={}), "a boolean for each image"),
-        (lambda: plots.soft_predictions(IMAGES[0], {1: np.ones(5)}, CLASSES), r"expected \[6\]"),
+        (lambda: plots.soft_predictions(IMAGES[0], {1: np.ones(5)}, CLASSES, 2), r"expected \[6\]"),
     ],
 )
 def test_bad_input_is_refused(draw, message):

@@ -40,10 +40,10 @@ def test_a_small_matrix_has_its_numbers_and_names_written():
 
 
 def test_the_colour_scale_is_symmetric_if_a_value_is_negative():
-    assert limits(plots.matrix(SMALL).axes[0]) == (-3, 3)
-    assert limits(plots.matrix(np.abs(SMALL)).axes[0]) == (0, 3)
-    assert limits(plots.matrix(SMALL, limits=(-9, 9)).axes[0]) == (-9, 9)
-    low, high = plots.matrix(np.zeros((2, 2))).axes[0].images[0].get_clim()
+    assert limits(plots.matrix(SMALL, "ab").axes[0]) == (-3, 3)
+    assert limits(plots.matrix(np.abs(SMALL), "ab").axes[0]) == (0, 3)
+    assert limits(plots.matrix(SMALL, "ab", limits=(-9, 9)).axes[0]) == (-9, 9)
+    low, high = plots.matrix(np.zeros((2, 2)), "ab").axes[0].images[0].get_clim()
     assert low == 0 < high
 
 
@@ -77,7 +77,7 @@ def test_panels_share_a_scale_unless_they_have_their_own():
     assert [limits(ax) for ax in figure.axes[:3]] == [(-9, 9), (-0.7, 0.7), (-0.7, 0.7)]
     assert sorted(bars(figure)) == ["correlation", "difference"] and figure.get_suptitle() == "all"
     swapped = {"values": SMALL.T, "rows": "teacher of"}
-    figure = plots.matrices({"p": SMALL, "q": swapped}, limits=(0, 1), rows="student of", digits=3)
+    figure = plots.matrices({"p": SMALL, "q": swapped}, "ab", limits=(0, 1), rows="student of", digits=3)
     assert bars(figure) == [] and [ax.get_ylabel() for ax in figure.axes] == ["student of", "teacher of"]
     assert written(figure.axes[1])[1] == "-0.001"
 
@@ -95,7 +95,7 @@ def test_small_panels_name_the_rows_once():
         (lambda: plots.matrix(np.eye(5), CLASSES), r"the matrix is \(5, 5\): expected \[12, 12\]"),
         (lambda: plots.matrix(np.eye(2), ["a"], column_names=["b"]), r"expected \[1, 1\]"),
         (lambda: plots.matrix(LARGE, CLASSES, (0, 1)), "an index for each of 12 classes"),
-        (lambda: plots.matrices({}), "no matrix"),
+        (lambda: plots.matrices({}, CLASSES), "no matrix"),
         (lambda: plots.matrices({"a": np.ones((2, 3))}, ["cat", "dog"]), r"expected \[2, 2\]"),
     ],
 )

@@ -35,8 +35,8 @@ def class_labels(values, count: int, num_classes: int) -> np.ndarray:
     """`values` as integers [count] in [0, num_classes) that name every class at least once."""
     values = labels(values, count)
     if values.min() < 0 or values.max() >= num_classes:
-        found = f"labels run from {values.min()} to {values.max()}"
-        raise ValueError(f"{found}, but there are {num_classes} classes: expected 0 to {num_classes - 1}")
+        span = f"labels run from {values.min()} to {values.max()}"
+        raise ValueError(f"{span}, but there are {num_classes} classes: expected 0 to {num_classes - 1}")
     empty = np.flatnonzero(np.bincount(values, minlength=num_classes) == 0)
     if len(empty):
         shown = ", ".join(map(str, empty[:10])) + (", ..." if len(empty) > 10 else "")

@@ -42,28 +42,28 @@ def pixels(image: Image.Image, side: int) -> np.ndarray:
     return np.asarray(image).transpose(2, 0, 1)
 
 
-def decode(files: Sequence, side: int, title: str, open_file: Callable = lambda file: file) -> np.ndarray:
+def decode(paths: Sequence, side: int, title: str, open_file: Callable = lambda file: file) -> np.ndarray:
     """uint8 [N, 3, side, side] of N files, in their order. Raises ValueError that names an unreadable image.
 
     Args:
-        files: paths, or names that `open_file` turns into what Pillow opens; it is called from several threads.
+        paths: of files, or names that `open_file` turns into what Pillow opens; it is called from several threads.
         title: of the progress bar, which appears from 5,000 images on.
     """
-    images = np.empty((len(files), 3, side, side), np.uint8)
+    images = np.empty((len(paths), 3, side, side), np.uint8)
 
     def decode_from(start):
-        for index, file in enumerate(files[start : start + 256], start):
+        for index, file in enumerate(paths[start : start + 256], start):
             try:
                 with Image.open(open_file(file)) as image:
                     images[index] = pixels(image, side)
             except Exception as error:  # Pillow raises many kinds for damaged files
                 raise ValueError(f'"{file}" cannot be read as an image ({error}): replace it or remove it') from error
 
-    starts = range(0, len(files), 256)
+    starts = range(0, len(paths), 256)
     with ThreadPoolExecutor() as pool:
         # batches of many keep the queue short; the first unreadable image ends the loop with its path
         steps = pool.map(decode_from, starts)
-        for _ in tqdm(steps, total=len(starts), desc=title, leave=False, disable=len(files) < 5000):
+        for _ in tqdm(steps, total=len(starts), desc=title, leave=False, disable=len(paths) < 5000):
             pass
     return images
 

@@ -204,7 +204,7 @@ def _from_library_names(module: nn.Module, state: dict[str, Tensor], prefix: str
         state[f"{prefix}network.{name.removeprefix(prefix)}"] = state.pop(name)
 
 
-def _check_known(name: str, architecture: str, known: list[str]) -> None:
-    if architecture not in known:
-        near = difflib.get_close_matches(architecture, known, n=3, cutoff=0.4) or known[:3]
+def _check_known(name: str, architecture: str, architectures: list[str]) -> None:
+    if architecture not in architectures:
+        near = difflib.get_close_matches(architecture, architectures, n=3, cutoff=0.4) or architectures[:3]
         raise ValueError(f'network "{name}" does not exist: did you mean {", ".join(near)}?')

@@ -27,10 +27,10 @@ class Mine(Recipe):
     floor: float = 0.1
     names: tuple = dataclasses.field(default_factory=tuple)
 
-WORDS = {"one", "two", "three", "four"}
+WORDS = {"one", "two", "three", "four", "five", "six"}
 
 def f(x, kind="one"):
-    return x + 1 if kind in {"one", "two", "three", "four"} and kind in WORDS else x
+    return x + 1 if kind in {"one", "two", "three", "four", "five", "six"} and kind in WORDS else x
 
 def g(x):
     return f(x) * torch.ones(3)
@@ -43,10 +43,8 @@ def test_a_fingerprint_is_the_same_in_every_process():
     lines = set()
     for seed in "12":  # of Python's hashes of strings, which decide the order of a set
         environment = os.environ | {"PYTHONHASHSEED": seed}
-        child = subprocess.run(
-            [sys.executable, "-c", SOURCE], env=environment, capture_output=True, text=True, check=True
-        )
-        lines.add(child.stdout)
+        command = [sys.executable, "-W", "error::UserWarning", "-c", SOURCE]
+        lines.add(subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout)
     assert len(lines) == 1 and len({*lines.pop().split()}) == 5
 
 

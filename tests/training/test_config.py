@@ -59,6 +59,7 @@ NETWORKS = {
         "call": f"self.act({INNER})",
         "after": "class Mine(Base):\n    def act(self, x):\n        return torch.relu(x)",
     },
+    "base class's method": {"call": f"F.relu({INNER})", "after": "class Mine(Base):\n    pass"},
     "global constant": {"before": "KIND = 'relu'", "call": f"getattr(torch, KIND)({INNER})"},
     "global dict of settings": {
         "before": "SET = {'kind': ['relu']}",
@@ -92,16 +93,23 @@ NETWORKS = {
         "call": f"self.act({INNER})",
         "after": "class Mine(Base):\n    @staticmethod\n    def act(x):\n        return torch.relu(x)",
     },
-    "own module": {"before": "import own_layers", "call": f"own_layers.relu_alone({INNER})"},
+}
+# the function that they call changes, and not a letter of their own code
+IMPORTS = {
+    "own module": {"before": "import own_layers", "call": f"own_layers.act({INNER})"},
     "own module, imported where it is used": {
-        "before": "def helper(x):\n    import own_layers\n    return own_layers.relu_alone(x)",
+        "before": "def helper(x):\n    import own_layers\n    return own_layers.act(x)",
         "call": f"helper({INNER})",
     },
     "function imported where it is used": {
-        "before": "def helper(x):\n    from own_layers.deep import relu_deep\n    return relu_deep(x)",
+        "before": "def helper(x):\n    from own_layers.deep import act\n    return act(x)",
         "call": f"helper({INNER})",
     },
-    "module in a module": {"before": "import own_layers", "call": f"own_layers.deep.relu_deep({INNER})"},
+    "module in a module": {"before": "import own_layers", "call": f"own_layers.deep.act({INNER})"},
+    "module in a closure": {
+        "before": "def make():\n    import own_layers\n    return lambda x: own_layers.act(x)\nact = make()",
+        "call": f"act({INNER})",
+    },
 }
 
 
@@ -119,18 +127,6 @@ def network(**parts):
 
 def with_tanh(parts):
     return {key: text.replace("nn.ReLU", "nn.Tanh").replace("relu", "tanh") for key, text in parts.items()}
-
-
-@pytest.fixture
-def own_modules(monkeypatch):
-    """A package of somebody's own, with a module in it."""
-    package, deep = types.ModuleType("own_layers"), types.ModuleType("own_layers.deep")
-    package.deep = deep
-    for module, suffix in ((package, "alone"), (deep, "deep")):
-        for kind in ("relu", "tanh"):
-            exec(f"import torch\ndef {kind}_{suffix}(x):\n    return torch.{kind}(x)", vars(module))
-        monkeypatch.setitem(sys.modules, module.__name__, module)
-    return package
 
 
 @pytest.fixture
@@ -171,7 +167,7 @@ def assert_other_runs(computed, tiny_sets, first, second):
 
 
 @pytest.mark.parametrize("kind", NETWORKS)
-def test_code_of_a_network_is_part_of_the_run(computed, tiny_sets, own_modules, kind):
+def test_code_of_a_network_is_part_of_the_run(computed, tiny_sets, kind):
     first, same, second = network(**NETWORKS[kind]), network(**NETWORKS[kind]), network(**with_tanh(NETWORKS[kind]))
     images = tiny_sets[0].batch(torch.arange(2))
     assert not torch.equal(first(images), second(images)), "what is told apart does differ"
@@ -179,6 +175,24 @@ def test_code_of_a_network_is_part_of_the_run(computed, tiny_sets, own_modules, 
         warnings.simplefilter("error")
         assert computed(first) == computed(same)
         assert_other_runs(computed, tiny_sets, first, second)
+
+
+@pytest.mark.parametrize("kind", IMPORTS)
+def test_code_of_own_modules_is_part_of_the_run(computed, tiny_sets, monkeypatch, kind):
+    facts, outputs = [], []
+    for function in ("relu", "tanh"):
+        package, deep = types.ModuleType("own_layers"), types.ModuleType("own_layers.deep")
+        package.deep = deep
+        for module in (package, deep):
+            exec(f"import torch\ndef act(x):\n    return torch.{function}(x)", vars(module))
+            monkeypatch.setitem(sys.modules, module.__name__, module)
+        net = network(**IMPORTS[kind])
+        outputs.append(net(tiny_sets[0].batch(torch.arange(2))))
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            facts.append([computed(net), computed(net, small(1)), computed(small(), net), tables(net, tiny_sets[0])])
+    assert not torch.equal(*outputs)
+    assert all(one != two for one, two in zip(*facts, strict=True)) and len(facts[1][3]) == 2
 
 
 def test_options_of_a_created_network_are_part_of_the_run(computed, tiny_sets):

@@ -43,7 +43,7 @@ results: $(READY)
 	@echo "Renewing tables and pictures from data/results ..."
 	@$(RUN) -m dcd_utils report data/results --into README.md docs/results.md docs/speed.md
 	@$(RUN) -m dcd_utils report data/results/shapes --plot docs/results.png > /dev/null
-	@$(RUN) -m dcd_utils report data/results/benchmark --plot docs/speed.png --cost docs/cost.png > /dev/null
+	@$(RUN) -m dcd_utils report data/results/benchmark --plot docs/speed.png > /dev/null
 
 notebooks: $(READY)
 	@echo "Executing the committed notebooks in place ..."

@@ -121,8 +121,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--rounds", type=int, default=3, help="measurements of each way; the median counts; default: 3")
     add("--precision", choices=("auto", "fp32", "bf16"), default="auto", help="of all but the plain way")
     add("--compile", action="store_true", help="of all but the plain way: forward passes through torch.compile")
-    add("--json", metavar="PATH", help="keep the figures")
-    add("--plot", metavar="PNG", help="draw them")
+    add("--json", metavar="PATH", help="keep the figures; `report` draws them")
     command.set_defaults(command=_benchmark)
 
     command = commands.add_parser("report", help="records as tables")
@@ -132,7 +131,6 @@ def _parser() -> argparse.ArgumentParser:
     into = "renew the tables of Markdown pages: what stands between <!-- results: FOLDER --> (or published, summary) "
     add("--into", nargs="+", metavar="PAGE", help=f"{into}and <!-- end -->")
     add("--plot", metavar="PNG", help="draw every run, or benchmark, too")
-    add("--cost", metavar="PNG", help="of a benchmark: draw how cost grows, too")
     command.set_defaults(command=_report)
     return parser
 
@@ -240,8 +238,6 @@ def _benchmark(options) -> None:
     print(speed_table([record]))
     if options.json:
         write_record(Path(options.json), record)
-    if options.plot:
-        speed.draw([record], options.plot)
 
 
 def _report(options) -> None:
@@ -252,8 +248,8 @@ def _report(options) -> None:
     if not options.results:
         raise ValueError("report needs a folder of records, for instance data/results/shapes, or --into PAGE")
     print(experiments.comparison(options.results) if options.published else experiments.report(options.results))
-    if options.plot or options.cost:
-        draw(options.results, options.plot, options.cost)
+    if options.plot:
+        draw(options.results, options.plot)
 
 
 if __name__ == "__main__":

@@ -274,54 +274,18 @@ def peak(device: torch.device) -> float | None:
     return round(int(found[1]) / 1000, 1) if found else None
 
 
-def draw(records: list[dict], path: str) -> None:
-    """Draw benchmarks into a PNG, the quickest pair first."""
-    from dcd_utils import plots
-
-    records = sorted(records, key=lambda record: -record["images_per_second"]["plain"])
-    plots.speed(records).savefig(path, dpi=110, bbox_inches="tight")
-
-
-def hours(
-    result: dict, way: str, images: int = 50_000, epochs: int = 240, methods: int = 1, seeds: int = 1, fill: bool = True
+def training_hours(
+    record: dict, way: str, images: int = 50_000, epochs: int = 240, methods: int = 1, seeds: int = 1
 ) -> float:
-    """What a grid of students of one teacher costs, from the rates of a benchmark.
+    """Return what a grid of students of one teacher costs, from the rates of a benchmark.
 
     Args:
-        result: of `benchmark`.
+        record: of `benchmark`.
         way: one of WAYS. "cached" pays the teacher once for each distinct view of each image: of 162, an image shows
             162 (1 - (1 - 1/162)^n) in n epochs on average; methods share them all, seeds most of them.
-        fill: whether the cache starts empty.
     """
-    steps = images * epochs * methods * seeds / result["images_per_second"][way]
-    if way == "cached" and fill:
+    seconds = images * epochs * methods * seeds / record["images_per_second"][way]
+    if way == "cached":
         distinct = NUM_VIEWS * (1 - (1 - 1 / NUM_VIEWS) ** (epochs * seeds))
-        steps += images * distinct * result["components"]["teacher"] / 1000 / result["batch_size"]
-    return steps / 3600
-
-
-def growth(result: dict, images: int = 50_000, epochs: int = 240, methods: int = 3, seeds: int = 3) -> dict[str, dict]:
-    """How the cost of distilling a grid of students grows with each of its dimensions: panels for `plots.cost`.
-
-    Args:
-        result: of `benchmark`; its by_batch_size, if any, becomes a panel of its own (images per second).
-        images, epochs, methods, seeds: where the other panels stand while one of them moves.
-    """
-    held = {"images": images, "epochs": epochs, "methods": methods, "seeds": seeds}
-    panels = {}
-    for name, at in held.items():
-        last = max(2 * at, 10 if name in ("methods", "seeds") else at)
-        x = [*range(1, last + 1)] if last <= 20 else [round(last * part / 24) for part in range(1, 25)]
-        panels[name] = {
-            way: (x, [hours(result, way, **{**held, name: value}) for value in x])
-            for way in ("plain", "live", "cached")
-        }
-        panels[name]["at"] = at
-    by_size = {int(size): rates for size, rates in result["by_batch_size"].items()}
-    if by_size:
-        by_size[result["batch_size"]] = result["images_per_second"]
-        sizes = sorted(by_size)
-        found = [by_size[size] for size in sizes]
-        panels["batch size"] = {way: (sizes, [rates[way] for rates in found]) for way in WAYS[1:]}
-        panels["batch size"] |= {"label": "images per second", "at": result["batch_size"]}
-    return panels
+        seconds += images * distinct * record["components"]["teacher"] / 1000 / record["batch_size"]
+    return seconds / 3600

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import sys
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -52,5 +53,7 @@ def _answer(module: str, function: str, options: Any, answers: Any) -> None:
         getattr(importlib.import_module(module), function)(options)
     except (ValueError, OSError, RuntimeError, ImportError) as error:
         answers.put(str(error))
+    except KeyboardInterrupt:  # Ctrl-C reaches every process of a terminal, and the parent tells of it
+        sys.exit(130)
     else:
         answers.put(None)

@@ -4,9 +4,8 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
 
-from dcd_utils.plots.style import ALONE, GREY, HUES, canvas, heading, label, themed
+from dcd_utils.plots.style import ALONE, HUES, canvas, label, themed
 
 WAYS = {
     "plain": ("plain way", HUES[6]),
@@ -38,37 +37,4 @@ def speed(results: Sequence[Mapping], title: str = "A stored teacher costs almos
     ax.margins(x=0.16)
     label(ax, title, f"images per second, batch {results[0]['batch_size']}", "")
     figure.legend(*ax.get_legend_handles_labels(), loc="outside lower left", ncols=4, fontsize=8)
-    return figure
-
-
-@themed
-def cost(panels: Mapping[str, Mapping], title: str) -> Figure:
-    """Draw how the cost of an experiment grows with each of its dimensions, the others held.
-
-    Args:
-        panels: label of the horizontal axis -> {way: (x, y)}, ways among `WAYS`, y in hours (drawn in minutes if none
-            is above two). Another entry "at" marks the x that the other panels hold; where y is something else,
-            "label" says what.
-    """
-    if not panels:
-        raise ValueError("no panel was given: pass at least one dimension that grows")
-    figure, axes = canvas((2.6, 3.1), len(panels))
-    timed = [panel for panel in panels.values() if "label" not in panel]
-    longest = max((max(panel[way][1]) for panel in timed for way in WAYS if way in panel), default=0)
-    unit, factor = ("minutes", 60) if longest < 2 else ("hours", 1)
-    handles = {}
-    for ax, (name, panel) in zip(axes, panels.items(), strict=True):
-        for way, (text, colour) in WAYS.items():
-            if way in panel:
-                x, y = map(np.asarray, panel[way])
-                look = {"color": colour, "marker": "o" if len(x) < 8 else None, "markersize": 4}
-                (handles[text],) = ax.plot(x, y if "label" in panel else factor * y, **look)
-        if "at" in panel:
-            ax.axvline(panel["at"], color=GREY, linewidth=0.8, linestyle=(0, (4, 3)))
-        ax.set_ylim(bottom=0)
-        ax.xaxis.set_major_formatter(lambda value, _: f"{value / 1000:g}k" if value >= 10_000 else f"{value:g}")
-        ax.xaxis.set_major_locator(MaxNLocator(4, integer=True))
-        label(ax, None, name, panel.get("label", unit))
-    heading(figure, title)
-    figure.legend(handles.values(), handles, loc="outside lower left", ncols=4, fontsize=8)
     return figure

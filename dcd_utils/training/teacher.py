@@ -92,8 +92,8 @@ def compiled(features: Callable) -> Callable:
 
     def run(images: Tensor) -> Features:
         torch.compiler.cudagraph_mark_step_begin()
-        maps, pooled, logits = step(images)
-        return Features(list(maps), pooled.clone(), logits.clone())  # the recording writes over its own outputs
+        maps, pooled, logits = step(images)  # which the next replay of any recording writes over
+        return Features([stage_map.clone() for stage_map in maps], pooled.clone(), logits.clone())
 
     return run
 

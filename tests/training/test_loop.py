@@ -8,6 +8,7 @@ from torch import nn
 from dcd_utils import losses, models, training
 from dcd_utils.data import ImageSet
 from dcd_utils.training import loop
+from dcd_utils.training.teacher import compiled
 
 
 def job(tiny_sets, **changes):
@@ -101,6 +102,22 @@ def compiles():
         return torch.compile(lambda x: torch.sin(x) + 1)(torch.ones(3)) is not None
     except Exception:  # no C++ compiler, or none that works: each backend has its own words
         return False
+
+
+def test_what_a_compiled_pass_returned_stays_when_its_recording_runs_again(monkeypatch):
+    """As on a GPU: every replay writes its outputs into the same memory."""
+    memory = models.Features([torch.zeros(2, 1)], torch.zeros(2, 1), torch.zeros(2, 1))
+
+    def replay(images):
+        for output in (*memory.maps, memory.pooled, memory.logits):
+            output.copy_(images)
+        return memory
+
+    monkeypatch.setattr(torch, "compile", lambda features, mode: features)
+    run = compiled(replay)
+    first = run(torch.ones(2, 1))
+    run(torch.full((2, 1), 2.0))
+    assert all(output.eq(1).all() for output in (*first.maps, first.pooled, first.logits))
 
 
 @pytest.mark.timeout(600)

@@ -14,14 +14,9 @@ STATES = ("running", "finished", "failed", "not_applicable")
 
 
 def make_record(config: dict, data: dict, state: str = "finished", **results: Any) -> dict[str, Any]:
-    """Return a record: the config, a description of the data, results, and who computed them, where and when.
-
-    Args:
-        config: with its "kind", one of KINDS.
-        data: what tables call the data and how much there is of it: name, train, test.
-        state: one of STATES.
-        results: whatever came out, for instance accuracy (%), reason (of a failure), history (a list of rows).
-    """
+    """Return a record: the config with its "kind" (one of KINDS), a state (one of STATES), what the data is called and
+    how much there is of it (name, train, test), what computed, when, and results such as accuracy (%), the reason of a
+    failure, or a history (a list of rows)."""
     return {
         "kind": config["kind"],
         "state": state,

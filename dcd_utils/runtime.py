@@ -16,24 +16,20 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from dcd_utils.files import data_dir, write_whole  # noqa: F401, part of this module to its users
+from dcd_utils.files import data_dir
 
 _REPORTED = ("torch", "torchvision", "numpy", "scikit-learn", "umap-learn", "matplotlib", "seaborn", "jupyterlab")
 
 
 def device(name: str | None = None) -> torch.device:
-    """The device to compute on: `name` if given, else CUDA, else Apple's MPS, else the CPU.
+    """Return the device to compute on: `name` if given, else CUDA, else Apple's MPS, else the CPU.
 
     Raises:
         ValueError: the named device is not available on this machine.
     """
-    if name is None:
-        name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
-    chosen = torch.device(name)
-    missing = (chosen.type == "cuda" and not torch.cuda.is_available()) or (
-        chosen.type == "mps" and not torch.backends.mps.is_available()
-    )
-    if missing:
+    available = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    chosen = torch.device(name or next(kind for kind, present in available.items() if present))
+    if not available.get(chosen.type, True):
         raise ValueError(
             f'device "{name}" was asked for, but PyTorch finds no such device here: leave it out or pass "cpu"'
         )
@@ -48,17 +44,16 @@ def seed_everything(seed: int) -> None:
 
 
 def generator(*key: object) -> torch.Generator:
-    """A CPU generator that depends on nothing but `key`, for instance ("batches", seed, epoch).
+    """Return a CPU generator that depends on nothing but `key`, for instance ("batches", seed, epoch).
 
-    Randomness that is a function of its name needs no state in checkpoints, and two runs with equal keys see equal
-    draws.
+    Such randomness needs no state in checkpoints, and two runs with equal keys see equal draws.
     """
     state = hashlib.sha256("/".join(map(str, key)).encode()).digest()[:8]
     return torch.Generator().manual_seed(int.from_bytes(state, "little") % 2**63)
 
 
 def digest(tensors: Mapping[str, torch.Tensor]) -> str:
-    """SHA-256 over names, types, shapes and bytes of the tensors: equal digests mean equal weights or images."""
+    """Return the SHA-256 over names, types, shapes and bytes of tensors: equal digests mean equal weights or images."""
     total = hashlib.sha256()
     for name, tensor in tensors.items():
         total.update(f"{name} {tensor.dtype} {tuple(tensor.shape)} ".encode())
@@ -67,58 +62,61 @@ def digest(tensors: Mapping[str, torch.Tensor]) -> str:
 
 
 def versions() -> dict[str, str]:
-    """Installed versions of the libraries that shape a result; "not installed" where one is missing."""
-    found = {"python": platform.python_version()}
+    """Return the installed versions of the libraries that shape a result; "not installed" where one is missing."""
+    installed = {"python": platform.python_version()}
     for name in _REPORTED:
         try:
-            found[name] = metadata.version(name)
+            installed[name] = metadata.version(name)
         except metadata.PackageNotFoundError:
-            found[name] = "not installed"
-    return found
+            installed[name] = "not installed"
+    return installed
+
+
+def cores() -> int:
+    """Return how many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def hardware() -> str:
-    """One line that names the processor, its usable cores and the accelerator, as logs of results carry it."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    line = f"{_processor()}, {cores} cores, {torch.get_num_threads()} threads"
+    """Return one line that names the processor, its usable cores and the accelerator, as records carry it."""
+    line = f"{_processor()}, {cores()} cores, {torch.get_num_threads()} threads"
     if torch.cuda.is_available():
-        line += f", {torch.cuda.get_device_name()}"
-    elif torch.backends.mps.is_available():
-        line += ", Apple GPU (mps)"
-    return line
+        return f"{line}, {torch.cuda.get_device_name()}"
+    return f"{line}, Apple GPU (mps)" if torch.backends.mps.is_available() else line
 
 
 def _processor() -> str:
+    name = re.search(r"model name\s*: (.*)", _read("/proc/cpuinfo"))
+    if name is None:
+        return platform.processor() or platform.machine()
+    return name[1].strip() + (" with AVX-512 BF16" if bf16_pays(torch.device("cpu")) else "")
+
+
+def _read(path: str) -> str:
+    """Return what the system says of itself in a file; nothing where it has no such file."""
     try:
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
-            if line.startswith("model name"):
-                features = " with AVX-512 BF16" if bf16_pays(torch.device("cpu")) else ""
-                return line.split(":", 1)[1].strip() + features
+        return Path(path).read_text()
     except OSError:
-        pass
-    return platform.processor() or platform.machine()
+        return ""
 
 
 def bf16_pays(on: torch.device) -> bool:
-    """Whether bfloat16 arithmetic is native on this device, so that autocast saves time instead of costing it."""
+    """Return whether bfloat16 arithmetic is native on this device, so that autocast saves time and does not cost it."""
     if on.type == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
-    if on.type == "cpu":
-        has = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
-        if has:
-            return bool(has.get("avx512_bf16") or has.get("amx_bf16") or has.get("amx"))
-        try:
-            return "avx512_bf16" in Path("/proc/cpuinfo").read_text()
-        except OSError:
-            return False
-    return False
+    if on.type != "cpu":
+        return False
+    capabilities = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
+    if capabilities:
+        return any(capabilities.get(name) for name in ("avx512_bf16", "amx_bf16", "amx"))
+    return "avx512_bf16" in _read("/proc/cpuinfo")
 
 
 def reuse_freed_memory() -> bool:
     """Let this process keep the memory that tensors free, instead of asking the system for it anew at each step.
 
     On a CPU every large tensor is otherwise mapped, cleared page by page, and unmapped again: a tenth of the time of a
-    small network's step. Where the C library is not GNU's nothing changes. Returns whether it was set.
+    small network's step. Where the C library is not GNU's nothing changes. Return whether it was set.
     """
     with contextlib.suppress(OSError, AttributeError, TypeError):  # Windows, macOS
         library = ctypes.CDLL(None)
@@ -129,25 +127,25 @@ def reuse_freed_memory() -> bool:
 
 
 def free_memory() -> int | None:
-    """Bytes of memory that this process can still take: of the machine, and of its container; None: unknown."""
-    found = []
-    with contextlib.suppress(OSError, TypeError):  # not Linux
-        found.append(int(re.search(r"MemAvailable:\s+(\d+) kB", Path("/proc/meminfo").read_text())[1]) * 1024)
-    with contextlib.suppress(OSError, ValueError):  # "max": no limit
-        limit, used = (int(Path("/sys/fs/cgroup", name).read_text()) for name in ("memory.max", "memory.current"))
-        found.append(max(0, limit - used))
-    if not found:
+    """Return the bytes that this process can still take, of the machine and of its container; None: unknown."""
+    limits = []
+    if available := re.search(r"MemAvailable:\s+(\d+) kB", _read("/proc/meminfo")):
+        limits.append(int(available[1]) * 1024)
+    with contextlib.suppress(ValueError):  # no container, or "max": no limit
+        limit, used = (int(_read(f"/sys/fs/cgroup/memory.{name}")) for name in ("max", "current"))
+        limits.append(max(0, limit - used))
+    if not limits:
         with contextlib.suppress(OSError, AttributeError, ValueError):
-            found.append(os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
-    return min(found, default=None)
+            limits.append(os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
+    return min(limits, default=None)
 
 
 def inference_batch(on: torch.device) -> int:
-    """How many images to pass at once without gradients: 64 on a CPU, whose caches hold as much, else 500."""
+    """Return how many images to pass at once without gradients: 64 on a CPU, whose caches hold as much, else 500."""
     return 64 if on.type == "cpu" else 500
 
 
 def environment_report() -> str:
-    """What runs here, line by line: versions, hardware, the chosen device and where data is kept."""
+    """Return what runs here, line by line: versions, hardware, the chosen device and where data is kept."""
     rows = [*versions().items(), ("hardware", hardware()), ("device", str(device())), ("data", str(data_dir()))]
     return "\n".join(f"{name:>13}: {value}" for name, value in rows)

@@ -29,10 +29,7 @@ from dcd_utils.training.teacher import parse_cache
 class Task:
     """One run that is wanted: a teacher or a student alone (both without a teacher), or a student of a teacher.
 
-    Attributes:
-        network: its name.  method: "alone", or what `distill` takes, settings behind an @; "weights": a teacher from a
-            file.  recipe: of the run.
-        teacher: the task of its teacher, or None.
+    The method is "alone", what `distill` takes, with settings behind an @, or "weights": a teacher from a file.
     """
 
     network: str
@@ -47,15 +44,8 @@ class Task:
 
 
 class Plan:
-    """Trains tasks on two image sets; holds what they share: settings, and the teachers that are trained or loaded.
-
-    Args:
-        train, test: image sets.
-        cache, settings: of `distill`: plain, compile.
-
-    Attributes:
-        teachers: a network for each teacher's task that is done.
-    """
+    """Trains tasks on two image sets; holds their settings (of `distill`: cache, plain, compile), and in `teachers` the
+    network of each teacher's task that is done."""
 
     def __init__(self, train: ImageSet, test: ImageSet, cache: str = "auto", **settings: bool):
         parse_cache(cache)
@@ -157,7 +147,7 @@ def course_runs(
 
     Args:
         profile: `experiments.profile(...)`; one teacher serves all its students.
-        methods: of `losses.names()`, each may carry "+kd"; "alone" learns from the labels only.
+        methods: as `distill` takes them; "alone" learns from the labels only.
         train, test: the profile's image sets if they are loaded already.
 
     Returns:
@@ -165,7 +155,6 @@ def course_runs(
 
     Raises:
         ValueError: an unknown method; train without test.
-        NonFiniteLoss: a loss term stopped being finite.
     """
     if (train is None) != (test is None):
         raise ValueError("only one of train and test was given: pass both, or neither to load the profile's own")
@@ -204,12 +193,10 @@ def reproduce(
         methods: "alone", or what `distill` takes; "all" stands for each of them, "all+kd" for each that "+kd" may
             follow. Settings may follow an @: "dcd@alpha=0.25,max_scale=20" (options of the method's loss), or
             "dcd@weight=2" (of its own loss).
-        seeds: of the students.
+        seeds, recipe: of the students; each network has the recipe as `recipe_for` says.
         train, test: image sets; their name stands in the tables.
-        recipe: of the students; each network has it as `recipe_for` says.
         results: the folder of the records.
-        teacher_recipe: None: `recipe`, which then holds for teachers and students alike.
-        teacher_seed: of the one teacher of a pair, which serves all its students.
+        teacher_recipe, teacher_seed: of the one teacher of a pair, which serves all its students; None: `recipe`.
         teacher_weights: a file or run folder for each teacher that is to be loaded instead of trained.
         cache, plain, compile: as in `distill`.
 

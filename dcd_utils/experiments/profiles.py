@@ -11,18 +11,8 @@ from dcd_utils.training import PAPER, QUICK, QUICK_TEACHER, Recipe
 
 @dataclass(frozen=True)
 class Profile:
-    """What a notebook trains.
-
-    Attributes:
-        name: "quick" or "full".
-        dataset, root: what `data.load` is called with.
-        teacher, student: names of networks.
-        teacher_recipe: of the teacher.
-        recipe: of the students.
-        teacher_seed: of the one teacher, which serves all students.
-        seeds: of the students.
-        points: how many test images a t-SNE or UMAP picture shows.
-    """
+    """What a notebook trains: `data.load`'s arguments, two networks by name, a recipe and a seed for the one teacher, a
+    recipe and seeds for its students, and how many test images (points) a t-SNE or UMAP picture shows."""
 
     name: str
     dataset: str

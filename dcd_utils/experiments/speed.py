@@ -6,7 +6,6 @@ import contextlib
 import ctypes
 import gc
 import itertools
-import os
 import re
 import statistics
 import time
@@ -44,16 +43,15 @@ def benchmark(
     the same without a teacher and without a distillation loss.
 
     Args:
-        teacher, student: names of networks.
         batch_size: images per step.
         steps: in each measurement, None: 30, on a GPU 300; `rounds` measurements of each way, the median counts.
         precision, compile: of all but plain.
         batch_sizes: others, for which live, cached and student_alone are timed too.
 
     Returns:
-        a record (see `dcd_utils.records`) with images_per_second, ms_per_step, peak_mb (of this process, its libraries
-        included, or reserved on a GPU), spread (slowest and fastest round) by way; components (ms per step); floor
-        (operations of a step over the machine's rate of matrix products); speedup over plain; by_batch_size.
+        a record with images_per_second, ms_per_step, peak_mb (of this process, or reserved on a GPU), spread (slowest
+        and fastest round) by way; components (ms per step); floor (operations of a step over the machine's rate of matrix
+        products); speedup over plain; by_batch_size.
 
     Raises:
         ValueError: an unknown network, or an impossible batch size or number of steps.
@@ -96,7 +94,7 @@ class _Bench:
 
     def __init__(self, teacher: str, student: str, batch_size: int, steps: int, precision: str, device, compile: bool):
         self.batch_size, self.steps, self.device, self.compile = batch_size, steps, device, compile
-        self.workers = min(8, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
+        self.workers = min(8, runtime.cores())
         self.recipe = PAPER.but(batch_size=batch_size, precision=precision)
         self.names = teacher, student
         generator = torch.Generator().manual_seed(0)

@@ -27,8 +27,7 @@ def train(
     """Train `model` on labels alone, or load the run that did exactly this.
 
     Args:
-        model: trained in place; its present weights are the start. `models.create(name, num_classes, seed=seed)`
-            makes one.
+        model: trained in place; its present weights are the start.
         train, test: image sets on one device, which becomes the device of training.
         recipe: how to train.
         seed: decides batches and views; a student distilled with the same seed sees the same ones.
@@ -36,8 +35,8 @@ def train(
             where it stopped.
         plain: no trick that saves time: 32-bit numbers, channels first in memory, one weight after the other in the
             optimiser, and (in `distill`) a teacher that answers live. For comparison; it is another run.
-        compile: send forward passes through torch.compile (mode "reduce-overhead": on a GPU their launches are
-            recorded). It rounds otherwise, so it is another run. Never measured on a GPU yet.
+        compile: send forward passes through torch.compile (mode "reduce-overhead"). It rounds otherwise, so it is
+            another run. Never measured on a GPU yet.
         wait: whether to wait for another process that is training this very run, and then to load it.
 
     Raises:
@@ -72,9 +71,8 @@ def distill(
         Others as in `train`.
 
     Raises:
-        ValueError: as in `train`; an unknown method; teacher and student know different classes or share weights; a
-            table of answers that does not fit where it was asked for.
-        Others as in `train`.
+        ValueError: an unknown method; teacher and student know different classes or share weights; a table of answers
+            that does not fit where it was asked for. Others as in `train`.
     """
     parts = (student, teacher, train, test, method, recipe, seed)
     job, facts = prepare(*parts, weights=weights, options=options, cache=cache, plain=plain, compile=compile)
@@ -87,11 +85,9 @@ def prepare(
     weights: dict[str, float] | None = None, options: dict | None = None, cache: str = "auto", plain: bool = False,
     compile: bool = False, teacher_facts: dict | None = None,
 ) -> tuple[Job, dict]:
-    """Return what `distill` would train, without its teacher, and the config of that run; nothing is trained.
+    """Return what `distill` would train, without its teacher, and the config of that run; raise its errors.
 
-    Args:
-        teacher_facts: `network_facts` of the teacher that is meant, where `teacher` is only of its shape.
-        Others as in `distill`, whose errors are raised here.
+    `teacher_facts` are the `network_facts` of the teacher that is meant, where `teacher` is only of its shape.
     """
     losses.parse(method)
     _, storage = parse_cache(cache)

@@ -27,15 +27,9 @@ class NonFiniteLoss(RuntimeError):
 class Job:
     """What is trained, by what, on what: everything that the loop needs.
 
-    Attributes:
-        model: the network to train.
-        objective: what is minimised; its losses may have parameters of their own.
-        teacher: `NoTeacher()`, a `FrozenTeacher` or a `StoredTeacher`.
-        train, test: image sets on one device; without `test` no accuracy is measured.
-        recipe: with its precision decided.
-        seed: decides batches and views.
-        plain: whether the optimiser goes through the weights one by one.
-        compile: whether the student's forward pass goes through torch.compile.
+    The objective's losses may have parameters of their own. Without `test` no accuracy is measured. The recipe's
+    precision is decided, and the seed decides batches and views. `plain` has the optimiser go through the weights one
+    by one, `compile` sends the student's forward pass through torch.compile.
     """
 
     model: nn.Module

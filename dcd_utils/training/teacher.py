@@ -161,10 +161,8 @@ class StoredTeacher(FrozenTeacher):
     """A frozen teacher that answers from a table, and computes only what is missing there.
 
     Args:
-        network: the teacher.
-        train: the images that it is asked about.
-        precision: "fp32" or "bf16", of its forward pass.
-        batch_size: of its forward passes. On a CPU the answers are then, bit for bit, those of a live teacher.
+        network, train: the teacher, and the images that it is asked about.
+        precision, batch_size: of its forward passes. On a CPU the answers are, bit for bit, those of a live teacher.
         cache: where to keep the table ("auto", "device", "memory", "file"), with ":fp16" or ":bf16" behind it to store
             less than the network computes. "auto" takes the device's memory, or a file in `data/cache/`, or the
             memory, if the table fills at most half, a quarter, a quarter of what is free there.

@@ -16,10 +16,9 @@ def registry() -> dict[str, Exercise]:
 
 
 def check(number: str, answer: object) -> Result:
-    """Print whether an answer, the function that exercise "02.1", say, asks for, is right, and if not, what is wrong.
+    """Print whether the function that an exercise, for instance "02.1", asks for is right, and if not, what is wrong.
 
-    The message does not give the answer away. An empty, wrong or failing answer never raises; a number that no exercise
-    has raises ValueError.
+    The message keeps the right answer to itself. No answer raises, whatever it is; an unknown number raises ValueError.
     """
     exercises = registry()
     if number not in exercises:

@@ -14,7 +14,6 @@ def _logits(seed: int, images: int, classes: int):
 
 
 def _correlations(seed: int, classes: int, likeness: float = 0.6):
-    """Correlation matrices of a student and its teacher."""
     teacher = _logits(seed, 40, classes)
     student = likeness * teacher + 0.4 * _logits(seed + 100, 40, classes)
     return np.corrcoef(student, rowvar=False), np.corrcoef(teacher, rowvar=False)
@@ -43,10 +42,8 @@ AGREEMENT = Exercise("05.1 Structure, up to level and size", _MATRICES).answers(
     "This is a cosine. A correlation takes the means off first.",
 )
 
-
-STANDARDISE = Exercise(
-    "05.2 The published option", [(_logits(4, 5, 4),), (_logits(5, 8, 3),), (_logits(6, 3, 10),), (_logits(7, 4, 4),)]
-).answers(
+_BATCHES = [(_logits(4, 5, 4),), (_logits(5, 8, 3),), (_logits(6, 3, 10),), (_logits(7, 4, 4),)]
+STANDARDISE = Exercise("05.2 The published option", _BATCHES).answers(
     lambda logits: zscore(logits, axis=1, ddof=1),
     lambda logits: zscore(logits, axis=0, ddof=1),
     "Each class was standardised over the images. Here it is each image, over its classes: which axis is that?",
@@ -63,13 +60,10 @@ STANDARDISE = Exercise(
 )
 
 
-def _nearest(matrix):
-    """The class that each class is most alike, itself excluded; correlations are at least -1."""
-    return (matrix - 3 * np.eye(len(matrix))).argmax(axis=1)
-
-
-def _shared(student, teacher):
-    return (_nearest(student) == _nearest(teacher)).mean()
+def _shared(*matrices):
+    """The share of classes whose nearest class, itself excluded, is the same in both; correlations are at least -1."""
+    student, teacher = ((matrix - 3 * np.eye(len(matrix))).argmax(axis=1) for matrix in matrices)
+    return (student == teacher).mean()
 
 
 NEAREST = Exercise("05.3 The nearest class", _MATRICES).answers(

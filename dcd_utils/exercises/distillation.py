@@ -8,13 +8,11 @@ from scipy.stats import sem
 from dcd_utils.exercises.mechanism import Exercise
 
 # accuracies of two methods under the same seeds, which differ more than the methods do; either may be ahead
-PAIRED = Exercise(
-    "03.1 Paired differences",
-    [
-        ([57.1, 54.8, 58.9, 55.6, 60.2], [53.0, 51.9, 54.4, 51.0, 55.7]),
-        ([74.92, 75.31, 74.60], [73.26, 76.90, 73.35]), ([30.0, 36.0], [31.0, 39.0]),
-    ],
-).answers(
+_ACCURACIES = [
+    ([57.1, 54.8, 58.9, 55.6, 60.2], [53.0, 51.9, 54.4, 51.0, 55.7]),
+    ([74.92, 75.31, 74.60], [73.26, 76.90, 73.35]), ([30.0, 36.0], [31.0, 39.0]),
+]
+PAIRED = Exercise("03.1 Paired differences", _ACCURACIES).answers(
     lambda a, b: (np.mean(np.subtract(a, b)), sem(np.subtract(a, b))),
     lambda a, b: (np.mean(np.subtract(a, b)), math.hypot(sem(a), sem(b))),
     "The mean is right. The error is the one for *unrelated* runs: which list of numbers should it be computed from?",
@@ -39,9 +37,8 @@ def _log_scale(steps: int, learning_rate: float, weight_decay: float, momentum: 
     return value
 
 
-DECAYED = Exercise(
-    "03.2 The scale under weight decay alone", [(945, 0.05, 5e-4, 0.9), (2000, 0.1, 1e-3, 0.0), (300, 0.1, 5e-3, 0.5)]
-).answers(
+_SETTINGS = [(945, 0.05, 5e-4, 0.9), (2000, 0.1, 1e-3, 0.0), (300, 0.1, 5e-3, 0.5)]
+DECAYED = Exercise("03.2 The scale under weight decay alone", _SETTINGS).answers(
     lambda *case: math.exp(_log_scale(*case)),
     _log_scale, "This is the parameter t. What is the scale that belongs to it?",
     lambda *case: _log_scale(*case, start=math.e),

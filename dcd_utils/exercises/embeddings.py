@@ -16,7 +16,6 @@ def classes(seed: int, train: int, test: int, width: int, number: int):
 
 
 def cosines(first, second):
-    """Of each row of the first with each of the second."""
     return 1 - cdist(first, second, "cosine")
 
 
@@ -27,10 +26,8 @@ def _knn(train, train_labels, test, test_labels, k, similarity=cosines):
 
 
 # two classes and odd k, or one neighbour: no vote can be a tie, whatever way an answer breaks one
-KNN = Exercise(
-    "04.1 kNN accuracy",
-    [(*classes(1, 60, 40, 3, 2), 5), (*classes(2, 90, 50, 4, 2), 7), (*classes(3, 40, 30, 4, 3), 1)],
-).answers(
+_VOTES = [(*classes(1, 60, 40, 3, 2), 5), (*classes(2, 90, 50, 4, 2), 7), (*classes(3, 40, 30, 4, 3), 1)]
+KNN = Exercise("04.1 kNN accuracy", _VOTES).answers(
     _knn,
     lambda *case: _knn(*case, similarity=lambda test, train: -cdist(test, train)),
     "These are the nearest by Euclidean distance. For the cosine the length of a feature must not count.",
@@ -56,12 +53,11 @@ def _centred(kernel):
 
 
 def alignment(first, second):
-    """Of two kernels as they are: their cosine."""
     return 1 - cosine(first.ravel(), second.ravel())
 
 
 ALIGNMENT = Exercise("04.2 Alignment of any two kernels", [_kernels(1, 12), _kernels(2, 7)]).answers(
-    lambda first, second: alignment(_centred(first), _centred(second)),
+    lambda *kernels: alignment(*map(_centred, kernels)),
     alignment, "This is the alignment of the kernels as they are: where does the centring happen?",
     lambda first, second: alignment(first - first.mean(), second - second.mean()),
     "The mean of all entries was taken off. Centring acts on every row and on every column.",
@@ -71,8 +67,7 @@ ALIGNMENT = Exercise("04.2 Alignment of any two kernels", [_kernels(1, 12), _ker
     "Only the first kernel is centred. That leaves the numerator right, but not the denominator.",
     lambda first, second: (_centred(first) * _centred(second)).sum(),
     "This is the numerator. A kernel aligned with itself must give 1.",
-    lambda first, second: alignment(_centred(first), _centred(second)) ** 2,
-    "Close: this is the square of what is asked for.",
+    lambda *kernels: alignment(*map(_centred, kernels)) ** 2, "Close: this is the square of what is asked for.",
 )
 
 
@@ -86,7 +81,7 @@ def pairs(seed: int, images: int, width: int, noise: float = 1.1):
 
 def retrieval(student, teacher, k, similarity=cosines):
     """In how many % of all rows the own teacher is among the k that a student is most similar to."""
-    scores = similarity(student, teacher)
+    scores = similarity(np.asarray(student), np.asarray(teacher))
     return 100 * ((scores > scores.diagonal()[:, None]).sum(axis=1) < k).mean()
 
 
@@ -96,8 +91,7 @@ TOP_K = Exercise("04.3 Nearly found", [(*pairs(1, 50, 4), 3), (*pairs(2, 64, 3),
     "This is the top-1 accuracy for every k: the own teacher may also come second, third, ... up to k-th.",
     lambda student, teacher, k: retrieval(teacher, student, k),
     "Here each teacher looks for its student. It is the student that searches among the teachers.",
-    lambda student, teacher, k: retrieval(student, teacher, k, similarity=np.inner),
+    lambda *case: retrieval(*case, similarity=np.inner),
     "Embeddings are compared by their cosine: are these rows of unit length?",
-    lambda student, teacher, k: retrieval(student, teacher, k) / 100,
-    "Nearly: what is asked for is in %, as everywhere in the course.",
+    lambda *case: retrieval(*case) / 100, "Nearly: what is asked for is in %, as everywhere in the course.",
 )

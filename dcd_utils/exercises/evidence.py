@@ -9,8 +9,7 @@ from dcd_utils.exercises.mechanism import Exercise
 def _accuracies(errors: float, seeds: int = 3, between_seeds: float = 2.0):
     """Accuracies of two methods whose paired difference is 1, or -1: so many standard errors away from 0."""
     rng = np.random.default_rng(seeds)
-    second = 70 + between_seeds * rng.normal(size=seeds)
-    noise = rng.normal(size=seeds)
+    second, noise = 70 + between_seeds * rng.normal(size=seeds), rng.normal(size=seeds)
     noise = (noise - noise.mean()) / sem(noise)
     return second + (errors + noise) / abs(errors), second
 

@@ -8,10 +8,7 @@ import torch.nn.functional as F
 from dcd_utils.exercises.mechanism import Exercise
 
 # the cosines of the notebook's batch of four, and scores of another size, so that no answer can be fitted to one shape
-_FOUR = torch.tensor(
-    [[0.96, 0.60, 0.28, 0.80], [0.28, 0.80, -0.96, -0.60], [-0.28, -0.80, 0.96, 0.60], [0.00, -0.60, 1.00, 0.80]],
-    dtype=torch.float64,
-)
+_FOUR = torch.tensor([[96, 60, 28, 80], [28, 80, -96, -60], [-28, -80, 96, 60], [0, -60, 100, 80]]).double() / 100
 _THREE = torch.tensor([[3.0, -1.0, 0.5], [2.0, 0.0, -2.0], [-4.0, 1.5, 1.0]], dtype=torch.float64)
 
 

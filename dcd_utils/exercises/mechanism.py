@@ -4,12 +4,8 @@ import copy
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from textwrap import shorten
-from typing import Any
 
 import numpy as np
-
-# An answer computed in float32 is off by less; a typical mistake is off by ten times as much in some case, or more.
-TOLERANCE = {"rtol": 1e-4, "atol": 1e-5}
 
 
 @dataclass
@@ -41,7 +37,7 @@ class Result:
         """Show nothing as the last line of a cell: `check` has printed the message."""
 
 
-def judge(exercise: Exercise, answer: Any) -> Result:
+def judge(exercise: Exercise, answer: object) -> Result:
     """Call `answer` on every case and compare; see `check`."""
     fault = _fault(exercise, answer)
     return Result(not fault, f"Exercise {exercise.title}: {fault or 'correct.'}")
@@ -88,7 +84,8 @@ def _difference(returned, expected) -> str:
     expected = _plain(expected)
     if _kind(returned) != _kind(expected):
         return f"It returned {_kind(returned)}, and {_kind(expected)} is asked for."
-    right = np.isclose(returned, expected, **TOLERANCE)
+    # an answer computed in float32 is off by less; a typical mistake is off by ten times as much in some case, or more
+    right = np.isclose(returned, expected, rtol=1e-4, atol=1e-5)
     if right.all():
         return ""
     if not np.isfinite(returned).all():
@@ -126,9 +123,9 @@ def _called(case: tuple) -> str:
     """What was passed, as the last lines of a message."""
     texts = []
     for value in map(_plain, case):
-        if _kind(value).startswith("an array"):
-            numbers = np.array2string(value, precision=3, suppress_small=True, threshold=16, edgeitems=2)
-            texts.append(f"{_kind(value)}:\n{numbers}")
-        else:
-            texts.append(shorten(str(value), 120))
+        text = shorten(str(value), 120)
+        if isinstance(value, np.ndarray) and value.ndim:
+            text = np.array2string(value, precision=3, suppress_small=True, threshold=16, edgeitems=2)
+            text = f"{_kind(value)}:\n{text}"
+        texts.append(text)
     return "\nIt was called with " + ", ".join(texts)

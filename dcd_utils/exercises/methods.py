@@ -28,7 +28,7 @@ PKT = Exercise("06.1 PKT's neighbours", [(_draw(1, 5, 3) + 0.5,), (_draw(2, 4, 6
     _kernel, "The kernel is right. The chances of one image do not add up to one yet.",
     lambda features: _rows(cosines(features, features)),
     "These are cosines over their sum. A cosine may be negative, a chance may not: what comes in between?",
-    lambda features: _rows((np.inner(features, features) + 1) / 2),
+    lambda features: _rows((features @ features.T + 1) / 2),
     "Long features count more than short ones here: what makes an inner product a cosine?",
     lambda features: softmax(_kernel(features), axis=1),
     "This is a softmax. PKT divides by the sum, without an exponential.",
@@ -41,10 +41,8 @@ def _flow(first, second):
     return torch.einsum("bchw,bdhw->bcd", first, second) / first[0, 0].numel()
 
 
-FSP = Exercise(
-    "06.2 FSP's flow",
-    [(_draw(4, 3, 3, 4, width), _draw(5, 3, channels, 4, width)) for channels, width in ((5, 4), (3, 4), (2, 2))],
-).answers(
+_MAPS = [(_draw(4, 3, 3, 4, width), _draw(5, 3, channels, 4, width)) for channels, width in ((5, 4), (3, 4), (2, 2))]
+FSP = Exercise("06.2 FSP's flow", _MAPS).answers(
     _flow,
     lambda first, second: torch.einsum("bchw,bdhw->bcd", first, second),
     "This is the sum over positions: a map of twice the side would flow four times as much. Take the mean.",
@@ -65,16 +63,13 @@ def _cka(student, teacher, axis=0):
     return alignment(*(features @ features.T for features in centred))
 
 
-CKA = Exercise(
-    "06.3 A method of your own",
-    [(_draw(seed, 9, 4) + 1, _draw(seed + 20, 9, 6) + _draw(seed, 9, 4)[:, :1] - 2) for seed in (7, 8, 9)],
-).answers(
-    lambda student, teacher: 1 - _cka(student, teacher),
+_FEATURES = [(_draw(seed, 9, 4) + 1, _draw(seed + 20, 9, 6) + _draw(seed, 9, 4)[:, :1] - 2) for seed in (7, 8, 9)]
+CKA = Exercise("06.3 A method of your own", _FEATURES).answers(
+    lambda *features: 1 - _cka(*features),
     _cka, "This is 1 for equal networks. Training makes a loss small: what should equal networks give?",
     lambda student, teacher: 1 - alignment(student @ student.T, teacher @ teacher.T),
     "Linear CKA compares *centred* features: what was to come off first?",
-    lambda student, teacher: 1 - _cka(student, teacher, axis=1),
+    lambda *features: 1 - _cka(*features, axis=1),
     "Each image was centred over its features. Centre each feature over the images.",
-    lambda student, teacher: -_cka(student, teacher),
-    "It has the right slope. Asked for is a loss that is 0 for equal networks.",
+    lambda *features: -_cka(*features), "It has the right slope. Asked for is a loss that is 0 for equal networks.",
 )

@@ -20,23 +20,18 @@ GUESSING = Exercise("00.1 The loss of knowing nothing", [(20,), (100,), (7,)]).a
     "This is how often guessing is wrong. Cross-entropy looks at the probability given to the right class.",
 )
 
-
-def _share(student, teacher, similarity=cosines):
-    return retrieval(student, teacher, 1, similarity) / 100
-
-
 _SHAPES = ((1, 12, 3, 0.6), (2, 40, 5, 0.9), (3, 25, 2, 0.3))
 _BATCHES = [tuple(torch.from_numpy(rows).float() for rows in pairs(*shape)) for shape in _SHAPES]
 SHARE_FOUND = Exercise("00.2 The game that DCD plays", _BATCHES).answers(
-    _share,
-    lambda student, teacher: _share(student, teacher, np.inner),
+    lambda *batch: retrieval(*batch, 1) / 100,
+    lambda *batch: retrieval(*batch, 1, np.inner) / 100,
     "These are inner products. Long features then win over similar ones: what makes an inner product a cosine?",
-    lambda student, teacher: _share(teacher, student),
+    lambda student, teacher: retrieval(teacher, student, 1) / 100,
     "Here each teacher looks for its student. Along which dimension does a student compare the teachers?",
-    lambda student, teacher: 100 * _share(student, teacher), "This is in percent. A number from 0 to 1 is asked for.",
-    lambda student, teacher: len(student) * _share(student, teacher),
+    lambda *batch: retrieval(*batch, 1), "This is in percent. A number from 0 to 1 is asked for.",
+    lambda student, teacher: len(student) * retrieval(student, teacher, 1) / 100,
     "This is how many images, not which share of them.",
-    lambda student, teacher: _share(student, teacher, lambda *rows: -cdist(*rows)),
+    lambda *batch: retrieval(*batch, 1, lambda *rows: -cdist(*rows)) / 100,
     "This takes the nearest teacher by distance. Cosines ignore how long the features are.",
     lambda student, teacher: cosines(student, teacher).diagonal().mean(),
     "This is how similar students are to their own teachers. How often is that more than to any other?",

@@ -30,8 +30,7 @@ SOFTEN = Exercise("01.1 Softened probabilities", _CASES).answers(
 
 
 def _entropy(logits, temperature):
-    soft = _soft(logits, temperature)
-    return -(soft * soft.log()).sum(dim=1)
+    return torch.special.entr(_soft(logits, temperature)).sum(dim=1)
 
 
 CONSIDERED = Exercise("01.2 How many classes does a teacher consider?", _CASES).answers(
@@ -55,9 +54,8 @@ def _view(down, right, flip):
     return view_number(PAD - down, PAD + right if flip else PAD - right, flip)
 
 
-VIEW = Exercise(
-    "01.3 The view that moves the picture", [(0, 0, 0), (3, -2, 0), (-4, 1, 0), (2, 3, 1), (-1, -4, 1), (0, 0, 1)]
-).answers(
+_SHIFTS = [(0, 0, 0), (3, -2, 0), (-4, 1, 0), (2, 3, 1), (-1, -4, 1), (0, 0, 1)]
+VIEW = Exercise("01.3 The view that moves the picture", _SHIFTS).answers(
     _view,
     lambda down, right, flip: view_number(PAD - down, PAD - right, flip),
     "Right for the views that are not mirrored. Mirroring comes last: what does it do to a shift to the right?",

@@ -20,7 +20,6 @@ def _domains(seed: int, train: int, test: int, width: int):
 
 
 def _scaled(rows, reference, ddof=0):
-    """Rows, standardised by the mean and spread of the reference rows."""
     spread = reference.std(axis=0, ddof=ddof)
     return (rows - reference.mean(axis=0)) / np.where(spread > 0, spread, 1)
 
@@ -55,14 +54,11 @@ def _stays_frozen(network, images):
 _IMAGES = torch.linspace(-1, 2, 4 * 3 * 6 * 6).reshape(4, 3, 6, 6)
 _PARTLY = _network(nn.BatchNorm2d(4), nn.ReLU())
 _PARTLY[1].train()  # the network says eval, and a part of it does not
-FROZEN = Exercise(
-    "08.2 Frozen or not?",
-    [
-        (_network(nn.BatchNorm2d(4)), _IMAGES), (_network(nn.BatchNorm2d(4), training=True), _IMAGES),
-        (_PARTLY, _IMAGES), (_network(nn.ReLU(), training=True), _IMAGES),
-        (_network(nn.BatchNorm2d(4), training=True, gradient=False), _IMAGES),
-    ],
-).answers(
+_NETWORKS = [
+    _network(nn.BatchNorm2d(4)), _network(nn.BatchNorm2d(4), training=True), _PARTLY,
+    _network(nn.ReLU(), training=True), _network(nn.BatchNorm2d(4), training=True, gradient=False),
+]
+FROZEN = Exercise("08.2 Frozen or not?", [(network, _IMAGES) for network in _NETWORKS]).answers(
     _stays_frozen,
     lambda network, images: True,
     "It calls every network frozen. Two frequent reasons: only parameters are compared, and what batch norm keeps "
@@ -73,8 +69,7 @@ FROZEN = Exercise(
     "It asks for modes. A network without batch norm may be in train mode and stay what it is: compare what is stored.",
     lambda network, images: not any(parameter.requires_grad for parameter in network.parameters()),
     "It asks whether weights *could* be trained. No gradient is needed to change what batch norm stores.",
-    lambda network, images: not _stays_frozen(network, images),
-    "The other way round: True is for a network that stays as it is.",
+    lambda *case: not _stays_frozen(*case), "The other way round: True is for a network that stays as it is.",
 )
 
 

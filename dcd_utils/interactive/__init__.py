@@ -1,7 +1,7 @@
 """Figures that a reader moves. Each loads when first used, because widget libraries are slow to import.
 
-The explorers of embeddings and matrices are Bokeh layouts with all scripts and images inside, so they work without a
-network. They show themselves in a notebook and return their layout: keep it in a variable, or end the line with `;`.
+Those of embeddings and matrices are Bokeh layouts with all scripts and images inside: they need no network. They show
+themselves in a notebook and return their layout: keep it in a variable, or end the line with `;`.
 """
 
 from importlib import import_module

@@ -6,11 +6,10 @@ from collections.abc import Mapping
 
 import numpy as np
 from bokeh.io import output_notebook, show
+from bokeh.io.state import curstate
 from bokeh.layouts import gridplot
 from bokeh.plotting import figure
 from bokeh.resources import INLINE
-
-_loaded = False
 
 
 def arrays(values, name: str = "") -> dict[str, np.ndarray]:
@@ -37,15 +36,10 @@ def tooltip(facts: Mapping[str, str], above: str = "") -> str:
 
 
 def present(figures):
-    """Lay out two plots per row and return the layout. In a Jupyter kernel, also show it.
-
-    BokehJS goes inline into the page, once, so that nothing is fetched from a network.
-    """
-    global _loaded
+    """Return a layout of two plots per row; a Jupyter kernel also shows it, with BokehJS inline, once per page."""
     layout = gridplot(figures, ncols=2, merge_tools=True, toolbar_location="above")
     if "ipykernel" in sys.modules:
-        if not _loaded:
+        if not curstate().notebook:
             output_notebook(resources=INLINE, hide_banner=True)
-            _loaded = True
         show(layout)
     return layout

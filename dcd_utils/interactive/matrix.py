@@ -11,35 +11,23 @@ from dcd_utils.interactive.bokeh_page import arrays, panel, present, tooltip
 from dcd_utils.plots.style import DIVERGING, SEQUENTIAL, check_superclasses
 
 # The same cell is framed in every panel while the pointer is over it in one.
-_FRAME = """
-const [cell] = cb_data.index.image_indices;
-if (cell !== undefined) {
-    frame.data = {column: [cell.i], row: [cell.j]};
-}
-"""
+_FRAME = """const [cell] = cb_data.index.image_indices
+if (cell !== undefined) frame.data = {column: [cell.i], row: [cell.j]}"""
 
 
 def matrix_explorer(
     matrices, classes: Sequence[str], values: Mapping | None = None, superclasses: Sequence[int] | None = None,
     superclass_names: Sequence[str] | None = None, rows: str = "row", columns: str = "column",
-    title: str = "Hover over a cell to read it",
 ):
     """Matrices [C, C] in colour, classes ordered by superclass; zoom and pan are shared.
 
     Each panel's colours end at its largest absolute value, and are symmetric about 0 where it has negative values.
 
     Args:
-        matrices: [C, C], or {title: [C, C]} for panels side by side.
-        classes: C names. superclasses, superclass_names: as in an ImageSet.
+        matrices: [C, C], or {title: [C, C]} for panels side by side; other shapes raise ValueError.
+        classes, superclasses, superclass_names: as in an ImageSet.
         values: {name: [C, C]} that a hover shows besides, for instance the teacher's and the student's correlation.
         rows, columns: what a row and a column stand for, for instance "true class" and "predicted class".
-        title: of a single panel.
-
-    Returns:
-        A Bokeh layout, which a notebook has already shown.
-
-    Raises:
-        ValueError: a matrix is not [C, C].
     """
     drawn = arrays(matrices, "value")
     shown = drawn | arrays(values) if values else drawn
@@ -65,7 +53,8 @@ def matrix_explorer(
     options = {"x_range": (-0.5, count - 0.5), "y_range": (count - 0.5, -0.5)}
     options |= {"x_axis_label": columns, "y_axis_label": rows}
     for i, (name, matrix) in enumerate(drawn.items()):
-        plot = panel(title if len(drawn) == 1 else name, 420 if len(drawn) == 1 else 340, "box_zoom", **options)
+        title, size = ("Hover over a cell to read it", 420) if len(drawn) == 1 else (name, 340)
+        plot = panel(title, size, "box_zoom", **options)
         options |= {"x_range": plot.x_range, "y_range": plot.y_range}
         top = float(np.abs(matrix).max()) or 1.0
         colours, low = (DIVERGING, -top) if (matrix < 0).any() else (SEQUENTIAL, 0.0)
@@ -73,9 +62,8 @@ def matrix_explorer(
         mapper = LinearColorMapper(palette, low=low, high=top)
         image = plot.image(f"value{i}", x=-0.5, y=-0.5, dw=count, dh=count, color_mapper=mapper, source=cells)
         plot.rect("column", "row", 1, 1, source=frame, fill_color=None, line_color="black", line_width=2)
-        hover = HoverTool(renderers=[image], tooltips=tooltip(facts))
-        hover.callback = CustomJS(args={"frame": frame}, code=_FRAME)
-        plot.add_tools(hover)
+        frame_cell = CustomJS(args={"frame": frame}, code=_FRAME)
+        plot.add_tools(HoverTool(renderers=[image], tooltips=tooltip(facts), callback=frame_cell))
         plot.add_layout(ColorBar(color_mapper=mapper, width=10, padding=6), "right")
         _mark_classes(plot, names, None if kinds is None else kinds[order], superclass_names, named=i % 2 == 0)
         figures.append(plot)

@@ -12,11 +12,7 @@ from dcd_utils.exercises.mechanism import judge
 
 TENSORS = [(torch.tensor([1.0, -2.0, 3.0]),), (torch.ones(2, 2),)]
 SQUARE = Exercise("99.1 Squares", TENSORS).answers(
-    lambda x: x**2,
-    lambda x: 2 * x,
-    "This doubles.",
-    lambda x: (x**2).sum(),
-    "This adds them up.",
+    lambda x: x**2, lambda x: 2 * x, "This doubles.", lambda x: (x**2).sum(), "This adds them up.",
 )
 NUMBER = Exercise("99.2 A number", [(3,)]).answers(lambda n: 9.0)
 PARTS = Exercise("99.3 Two values", [(2,)]).answers(lambda n: (4.0, np.array([1.0, 2.0, 3.0])))
@@ -66,21 +62,14 @@ def test_a_raising_answer_is_quoted_with_what_was_passed():
     ("exercise", "answer", "words"),
     [
         (SQUARE, lambda x: x[:1], "array of shape (1,), and an array of shape (3,)"),
-        (SQUARE, lambda x: "nine", "type str"),
-        (SQUARE, lambda x: x / 0, "not finite"),
-        (SQUARE, lambda x: x, "2 of 3 values are not"),
-        (SQUARE, lambda x: {"a": 1}, "type dict"),
-        (SQUARE, lambda x: [[1], [2, 3]], "type list"),
-        (SQUARE, lambda x: object(), "type object"),
-        (NUMBER, lambda n: 9.5, "too large"),
-        (NUMBER, lambda n: -9, "too small"),
-        (NUMBER, lambda n: [9.0], "a single number is asked for"),
-        (NUMBER, lambda n: 1j, "type complex"),
+        (SQUARE, lambda x: "nine", "type str"), (SQUARE, lambda x: x / 0, "not finite"),
+        (SQUARE, lambda x: x, "2 of 3 values are not"), (SQUARE, lambda x: {"a": 1}, "type dict"),
+        (SQUARE, lambda x: [[1], [2, 3]], "type list"), (SQUARE, lambda x: object(), "type object"),
+        (NUMBER, lambda n: 9.5, "too large"), (NUMBER, lambda n: -9, "too small"),
+        (NUMBER, lambda n: [9.0], "a single number is asked for"), (NUMBER, lambda n: 1j, "type complex"),
         (NUMBER, lambda n: True, "It returned True or False, and a single number is asked for"),
-        (NUMBER, lambda n: np.array(["nine"]), "type ndarray"),
-        (NUMBER, lambda n: (9.0, [1.0, 2.0]), "type list"),
-        (PARTS, lambda n: 4.0, "values is 1, and 2"),
-        (PARTS, lambda n: {"a": 4.0}, "values is 1, and 2"),
+        (NUMBER, lambda n: np.array(["nine"]), "type ndarray"), (NUMBER, lambda n: (9.0, [1.0, 2.0]), "type list"),
+        (PARTS, lambda n: 4.0, "values is 1, and 2"), (PARTS, lambda n: {"a": 4.0}, "values is 1, and 2"),
         (PARTS, lambda n: (5.0, None), "Value 1 of 2"),
         (PARTS, lambda n: (4.0, np.ones(2)), "Value 2 of 2: It returned an array of shape (2,)"),
         (EVEN, lambda n: 1, "It returned a single number, and True or False is asked for"),
@@ -111,18 +100,7 @@ class Hostile:
 ENDLESS: list = []
 ENDLESS.append(ENDLESS)
 ODD = [
-    Hostile(),
-    ENDLESS,
-    {},
-    set(),
-    b"x",
-    [],
-    (),
-    [1, [2]],
-    (None, None),
-    np.array([None]),
-    float("nan"),
-    10**400,
+    Hostile(), ENDLESS, {}, set(), b"x", [], (), [1, [2]], (None, None), np.array([None]), float("nan"), 10**400,
     object(),
 ]
 ODD += [torch.ones(2, device="meta"), torch.ones(2).to_sparse(), torch.tensor(1j), range(2), iter([1, 2]), len, type]

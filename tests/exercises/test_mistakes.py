@@ -51,8 +51,7 @@ def parameters_only(network, images):
 
 
 MISTAKES = [
-    ("00.1", lambda classes: np.log10(classes) / np.log10(2), "in bits"),
-    ("00.2", greedy_share, "inner products"),
+    ("00.1", lambda classes: np.log10(classes) / np.log10(2), "in bits"), ("00.2", greedy_share, "inner products"),
     ("01.1", lambda logits, t: softmax(logits.numpy(), axis=1) / t, "before or after"),
     ("01.2", lambda logits, t: np.exp(entropy(softmax(logits.numpy() / t, axis=1), axis=1).mean()), "too early"),
     ("01.3", lambda down, right, flip: 18 * (4 + down) + 2 * (4 + right) + flip, "where does the picture go"),
@@ -63,8 +62,7 @@ MISTAKES = [
     ("03.1", lambda a, b: (np.mean(a) - np.mean(b), np.sqrt((np.var(a) + np.var(b)) / (len(a) - 1))), "*unrelated*"),
     ("03.1", lambda a, b: (np.mean(b) - np.mean(a), np.mean(np.subtract(a, b)) / ttest_rel(a, b).statistic), "sign"),
     ("03.2", decayed_scale, "scale itself decays"),
-    ("03.3", lambda student, teacher: 1 + teacher / student / 2, "two gradients"),
-    ("04.1", euclidean_knn, "Euclidean"),
+    ("03.3", lambda student, teacher: 1 + teacher / student / 2, "two gradients"), ("04.1", euclidean_knn, "Euclidean"),
     ("04.2", half_centred, "one side is centred"),
     ("05.1", lambda a, b: np.corrcoef(a[np.tril_indices(len(a))], b[np.tril_indices(len(b))])[0, 1], "one place above"),
     ("05.2", lambda logits: StandardScaler().fit_transform(logits), "two things"),
@@ -77,8 +75,7 @@ MISTAKES = [
     ("07.1", lambda a, b: ttest_rel(a, b, alternative="greater").pvalue < 0.025, "below 0"),
     ("07.1", lambda a, b: ttest_rel(a, b).pvalue, "a single number, and True or False is asked for"),
     ("08.1", lambda a, b: (StandardScaler().fit_transform(a), StandardScaler().fit_transform(b)), "by itself"),
-    ("08.1", dead_feature_forgotten, "not finite"),
-    ("08.2", same_tensors, "calls every network frozen"),
+    ("08.1", dead_feature_forgotten, "not finite"), ("08.2", same_tensors, "calls every network frozen"),
     ("08.2", parameters_only, "what batch norm keeps"),
     ("08.3", lambda a, labels, b, b_labels: NearestCentroid().fit(a, labels).score(b, b_labels), "in %"),
 ]

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from bokeh.document import Document
 from bokeh.embed import file_html
+from bokeh.io.state import curstate
 from bokeh.models import ColorBar, ColumnDataSource, GlyphRenderer, HoverTool, Image, Legend, Plot
 from bokeh.resources import INLINE
 from PIL import Image as PngFile
@@ -108,11 +109,12 @@ def test_the_page_needs_no_network(explorer):
 def test_bokehjs_goes_into_a_notebook_once(monkeypatch):
     calls = []
     monkeypatch.setitem(sys.modules, "ipykernel", object())
-    monkeypatch.setattr(bokeh_page, "_loaded", False)
-    monkeypatch.setattr(bokeh_page, "output_notebook", lambda **options: calls.append(options))
+    monkeypatch.setattr(curstate(), "_notebook", False)
+    monkeypatch.setattr("bokeh.io.output.run_notebook_hook", lambda *arguments: calls.append(arguments))
     monkeypatch.setattr(bokeh_page, "show", lambda layout: calls.append(layout))
     layouts = [interactive.matrix_explorer(MATRIX, CLASSES) for _ in range(2)]
-    assert calls == [{"resources": INLINE, "hide_banner": True}, *layouts]
+    (kind, action, resources, _, hide_banner, _), *shown = calls
+    assert (kind, action, resources, hide_banner) == ("jupyter", "load", INLINE, True) and shown == layouts
 
 
 def test_bad_input_is_refused():

@@ -43,8 +43,10 @@ def test_a_fingerprint_is_the_same_in_every_process():
     lines = set()
     for seed in "12":  # of Python's hashes of strings, which decide the order of a set
         environment = os.environ | {"PYTHONHASHSEED": seed}
-        command = [sys.executable, "-W", "error::UserWarning", "-c", SOURCE]
-        lines.add(subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout)
+        command = [sys.executable, "-W", "error:value holds what:UserWarning", "-c", SOURCE]
+        child = subprocess.run(command, env=environment, capture_output=True, text=True)
+        assert child.returncode == 0, child.stderr
+        lines.add(child.stdout)
     assert len(lines) == 1 and len({*lines.pop().split()}) == 5
 
 

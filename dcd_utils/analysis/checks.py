@@ -46,12 +46,16 @@ def class_labels(values, count: int, num_classes: int) -> np.ndarray:
     return values
 
 
-def same_images(x: np.ndarray, y: np.ndarray, x_name: str, y_name: str) -> None:
-    """Raise ValueError unless both have as many rows."""
-    if len(x) != len(y):
-        raise ValueError(
-            f"{x_name} has {len(x)} rows and {y_name} has {len(y)}: row i of both must come from the same image"
-        )
+def same_images(values: dict) -> list[np.ndarray]:
+    """Each of the values, by name, as `matrix` returns it; all must have as many rows."""
+    arrays = {name: matrix(array, name) for name, array in values.items()}
+    (first, rows), *others = ((name, len(array)) for name, array in arrays.items())
+    for name, count in others:
+        if count != rows:
+            raise ValueError(
+                f"{first} has {rows} rows and {name} has {count}: row i of both must come from the same image"
+            )
+    return list(arrays.values())
 
 
 def neighbours(k: int, count: int) -> int:

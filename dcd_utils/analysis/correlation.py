@@ -10,7 +10,7 @@ def class_correlation(logits) -> np.ndarray:
     """Pearson correlation between the logits of every two classes over all images: logits [N, C] -> [C, C].
 
     High where the network raises and lowers two classes together: what it holds to be alike. Raises ValueError for
-    fewer than two images, or a class whose logit never changes (its correlation is undefined).
+    fewer than two images, or a class whose logit never changes.
     """
     logits = checks.matrix(logits, "logits")
     if len(logits) < 2:
@@ -28,23 +28,16 @@ def logit_difference(student_logits, teacher_logits, labels, standardise: bool =
     """Absolute difference of class-mean logits, diagonal set to zero: row = true class, column = logit, [C, C].
 
     This is what the figures called "correlation matrix" in the released code of arXiv:2407.11802 show. It is no
-    correlation: it compares levels, so a student that only scales the teacher's logits differs from it.
-
-    Args:
-        student_logits, teacher_logits: [N, C], the same images in the same order.
-        labels: true class of each image, [N].
-        standardise: first bring the logits of each image to mean 0 and standard deviation 1 over the classes (as the
-            released code's option does), which removes such scaling.
+    correlation: it compares levels, so a student that only scales the teacher's logits differs from it. `standardise`,
+    an option there too, removes such scaling: it first brings the logits of each image to mean 0 and standard deviation
+    1 over the classes. Logits are [N, C], of the same images in the same order, and labels [N] their true classes.
     """
-    student, teacher = checks.matrix(student_logits, "student logits"), checks.matrix(teacher_logits, "teacher logits")
-    checks.same_images(student, teacher, "student logits", "teacher logits")
-    if student.shape[1] != teacher.shape[1]:
-        raise ValueError(
-            f"the student has {student.shape[1]} classes, the teacher {teacher.shape[1]}: they must be the same"
-        )
+    student, teacher = checks.same_images({"student logits": student_logits, "teacher logits": teacher_logits})
+    classes, teacher_classes = student.shape[1], teacher.shape[1]
+    if classes != teacher_classes:
+        raise ValueError(f"the student has {classes} classes, the teacher {teacher_classes}: they must be the same")
     if standardise:
         student, teacher = _standardised(student, "student"), _standardised(teacher, "teacher")
-    classes = student.shape[1]
     difference = np.abs(class_means(student, labels, classes) - class_means(teacher, labels, classes))
     np.fill_diagonal(difference, 0.0)
     return difference

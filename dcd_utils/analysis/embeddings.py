@@ -5,15 +5,12 @@ put a number beside it (`trustworthiness`).
 """
 
 import warnings
-from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import pairwise
 
 import numpy as np
 
 from dcd_utils.analysis import checks
 
-WINDOW = 2  # how far along the list of networks AlignedUMAP's pull reaches; its cost grows with it
 MANY = 4096  # from so many images on, umap-learn searches for neighbours instead of computing all distances
 
 
@@ -28,19 +25,15 @@ class Embedding:
     @property
     def caption(self) -> str:
         """Method and settings in one line, to be printed under a picture."""
-        data = "images", "width", "standardised"
-        images, width, standardised = (self.settings[name] for name in data)
-        pairs = [f"{name.replace('_', ' ')} {value}" for name, value in self.settings.items() if name not in data]
-        treatment = ", standardised" if standardised else " as they are"
-        return f"{self.method} of {images:,} images, {width} features{treatment}; {', '.join(pairs)}"
+        settings = dict(self.settings)
+        treatment = ", standardised" if settings.pop("standardised") else " as they are"
+        data = f"{settings.pop('images'):,} images, {settings.pop('width')} features{treatment}"
+        pairs = (f"{name.replace('_', ' ')} {value}" for name, value in settings.items())
+        return f"{self.method} of {data}; {', '.join(pairs)}"
 
 
 def tsne(
-    features,
-    seed: int = 0,
-    perplexity: float = 30.0,
-    standardise: bool = False,
-    metric: str = "euclidean",
+    features, seed: int = 0, perplexity: float = 30.0, standardise: bool = False, metric: str = "euclidean",
     max_iter: int = 1000,
 ) -> Embedding:
     """t-SNE of features [N, D] (van der Maaten and Hinton 2008; Barnes-Hut, started from the principal components).
@@ -51,7 +44,7 @@ def tsne(
     """
     from sklearn.manifold import TSNE
 
-    features = _prepare(features, "features", standardise)
+    features = _prepare(features, standardise)
     if not 0 < perplexity < len(features):
         count = len(features)
         raise ValueError(f"perplexity={perplexity} was given for {count} images: it must be above 0 and below {count}")
@@ -61,11 +54,7 @@ def tsne(
 
 
 def umap(
-    features,
-    seed: int = 0,
-    n_neighbors: int = 15,
-    min_dist: float = 0.1,
-    standardise: bool = False,
+    features, seed: int = 0, n_neighbors: int = 15, min_dist: float = 0.1, standardise: bool = False,
     metric: str = "euclidean",
 ) -> Embedding:
     """UMAP of features [N, D] (McInnes, Healy and Melville 2018, arXiv:1802.03426).
@@ -78,33 +67,25 @@ def umap(
     """
     from umap import UMAP
 
-    features = _prepare(features, "features", standardise)
+    features = _prepare(features, standardise)
     settings = _umap_settings(n_neighbors, min_dist, metric, len(features))
     data, options = _distances(features, settings)
     if len(features) >= MANY:
         options = {**options, "precomputed_knn": _neighbours(features, settings)}
-    with _quiet():
-        points = UMAP(random_state=seed, transform_seed=seed, n_jobs=1, **options).fit_transform(data)
+    points = _fit(UMAP(random_state=seed, transform_seed=seed, n_jobs=1, **options), data)
     return _embedding(points, "UMAP", settings, features, standardise, seed)
 
 
 def aligned_umap(
-    features_list,
-    seed: int = 0,
-    n_neighbors: int = 15,
-    min_dist: float = 0.1,
-    standardise: bool = False,
-    metric: str = "euclidean",
-    alignment: float = 0.01,
-    epochs: int = 200,
+    features_list, seed: int = 0, n_neighbors: int = 15, min_dist: float = 0.1, standardise: bool = False,
+    metric: str = "euclidean", alignment: float = 0.01, epochs: int = 200,
 ) -> list[Embedding]:
     """UMAP of several networks at once, each image pulled to the same place in all of them (umap-learn's AlignedUMAP).
 
     Separate maps differ by rotation, reflection and chance; aligned ones can be compared by eye.
 
     Args:
-        features_list: one [N, D_i] for each network, the same images in the same order; widths may differ. Fewer than
-            two raise ValueError.
+        features_list: one [N, D_i] for each of two or more networks, the same images in the same order.
         n_neighbors, min_dist, standardise, metric: as for `umap`.
         alignment: strength of the pull that holds an image in place from one network to the next.
         epochs: passes of the optimiser; time grows in proportion.
@@ -114,20 +95,19 @@ def aligned_umap(
 
     if len(features_list) < 2:
         raise ValueError(f"{len(features_list)} representation was given: pass at least two to align, or call umap")
-    prepared = [_prepare(features, f"features {i}", standardise) for i, features in enumerate(features_list)]
-    for i, features in enumerate(prepared[1:], start=1):
-        checks.same_images(prepared[0], features, "features 0", f"features {i}")
+    features_list = checks.same_images({f"features {i}": features for i, features in enumerate(features_list)})
+    prepared = [_prepare(features, standardise) for features in features_list]
     count = len(prepared[0])
     settings = _umap_settings(n_neighbors, min_dist, metric, count)
     data, options = zip(*(_distances(features, settings) for features in prepared), strict=True)
-    same_image = [dict(enumerate(range(count))) for _ in pairwise(prepared)]
-    options = {**options[0], "alignment_regularisation": alignment, "alignment_window_size": WINDOW, "n_epochs": epochs}
+    same_image = [dict(enumerate(range(count))) for _ in prepared[1:]]
+    # the pull reaches two networks along the list: the cost grows with this window
+    options = {**options[0], "alignment_regularisation": alignment, "alignment_window_size": 2, "n_epochs": epochs}
     mapper = AlignedUMAP(random_state=seed, transform_seed=seed, **options)
     threads = numba.get_num_threads()
     numba.set_num_threads(1)  # its epochs are too short to share: threads would only wait for each other
     try:
-        with _quiet():
-            maps = mapper.fit_transform(data, relations=same_image)
+        maps = _fit(mapper, data, relations=same_image)
     finally:
         numba.set_num_threads(threads)
     settings |= {"alignment": alignment, "epochs": epochs}
@@ -135,21 +115,16 @@ def aligned_umap(
     return [_embedding(points, "aligned UMAP", settings, features, standardise, seed) for points, features in pairs]
 
 
-def _prepare(features, name, standardise):
-    features = checks.matrix(features, name)
-    if not standardise:
-        return features
+def _prepare(features, standardise):
     from sklearn.preprocessing import StandardScaler
 
-    return StandardScaler().fit_transform(features)
+    features = checks.matrix(features, "features")
+    return StandardScaler().fit_transform(features) if standardise else features
 
 
 def _distances(features, settings):
-    """What to hand to umap-learn, and with which settings: distances where they fit in little memory.
-
-    Below `MANY` images umap-learn computes all distances one Python call at a time; scikit-learn takes a hundredth of
-    the time.
-    """
+    """What to hand to umap-learn, and with which settings. Below `MANY` images umap-learn computes all distances one
+    Python call at a time; scikit-learn takes a hundredth of the time."""
     if len(features) >= MANY:
         return features, settings
     from sklearn.metrics import pairwise_distances
@@ -158,11 +133,8 @@ def _distances(features, settings):
 
 
 def _neighbours(features, settings):
-    """(indices, distances) of each image's nearest neighbours, itself included: both [N, n_neighbors].
-
-    umap-learn's own search finds most of them, and compiles for half a minute first; scikit-learn finds all of 10,000
-    images in two seconds.
-    """
+    """(indices, distances) of each image's nearest neighbours, itself included: both [N, n_neighbors]. umap-learn's own
+    search finds most of them, and compiles for half a minute first; scikit-learn finds all of 10,000 in two seconds."""
     from sklearn.neighbors import NearestNeighbors
 
     search = NearestNeighbors(n_neighbors=settings["n_neighbors"], metric=settings["metric"], algorithm="brute")
@@ -170,13 +142,12 @@ def _neighbours(features, settings):
     return indices, distances
 
 
-@contextmanager
-def _quiet():
-    """Silence three remarks of umap-learn that tell a reader nothing: that a seed means one thread, and that a map made
-    from distances cannot be inverted, nor one from neighbours be added to."""
+def _fit(mapper, data, **relations):
+    """Draw the map, without three remarks of umap-learn that tell a reader nothing: that a seed means one thread, and
+    that a map made from distances cannot be inverted, nor one from neighbours be added to."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "n_jobs value|using precomputed metric|precomputed_knn", UserWarning)
-        yield
+        return mapper.fit_transform(data, **relations)
 
 
 def _umap_settings(n_neighbors, min_dist, metric, count):

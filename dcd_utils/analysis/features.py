@@ -11,13 +11,7 @@ from dcd_utils.analysis import checks
 
 
 class Extracted(NamedTuple):
-    """One row per image, in the order of the image set.
-
-    Attributes:
-        pooled: float32 [N, d], penultimate features.
-        logits: float32 [N, C].
-        labels: int64 [N].
-    """
+    """Pooled features float32 [N, d], logits float32 [N, C] and labels int64 [N] of an image set, in its order."""
 
     pooled: np.ndarray
     logits: np.ndarray
@@ -35,9 +29,8 @@ def extract(model: nn.Module, image_set, batch_size: int | None = None) -> Extra
         batch_size: images in one pass; it changes speed and memory, and results only by rounding. None:
             `runtime.inference_batch`.
 
-    Raises:
-        ValueError: no images, an impossible batch size, or features that are not finite.
-        TypeError: the network has no `features` method.
+    Raises ValueError for no images, a batch size below 1, or features that are not finite; TypeError for a network
+    without `features`.
     """
     if len(image_set) == 0:
         raise ValueError("the image set is empty: there is nothing to extract")

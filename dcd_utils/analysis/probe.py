@@ -15,8 +15,7 @@ class LinearProbe(NamedTuple):
     """What a linear classifier on frozen features reaches.
 
     Attributes:
-        accuracy: top-1 % on the test images.
-        train_accuracy: top-1 % on the training images.
+        accuracy, train_accuracy: top-1 % on the test and on the training images.
         C: the inverse strength of regularisation that was chosen (scikit-learn's C).
         held_out: for each C tried, top-1 % on the held-out fifth of the training images.
         predictions: int64 [M], a class for each test image.
@@ -30,11 +29,7 @@ class LinearProbe(NamedTuple):
 
 
 def linear_probe(
-    model: nn.Module,
-    train,
-    test,
-    seed: int = 0,
-    candidates: Sequence[float] = (0.001, 0.01, 0.1, 1.0, 10.0),
+    model: nn.Module, train, test, seed: int = 0, candidates: Sequence[float] = (0.001, 0.01, 0.1, 1.0, 10.0),
     batch_size: int | None = None,
 ) -> LinearProbe:
     """Train a linear classifier on the penultimate features of a frozen network, and test it.
@@ -45,9 +40,8 @@ def linear_probe(
     C is the one that does best on a held-out fifth of the training images (stratified; the smaller of equals), then
     all training images are fitted with it. The test images decide nothing, and there is no learning rate to tune.
 
-    The paper's public code answers with SGD instead: 120 epochs over cropped and mirrored images, learning rate 0.05
-    (times 0.1 at 30, 60, 90), weight decay 5e-4. It also leaves batch norm in train mode meanwhile, so the backbone's
-    running statistics drift to the new data: that backbone is not frozen. Compare with its figures loosely.
+    Compare with that paper's figures loosely: its public code trains for 120 epochs of SGD on augmented images, and
+    leaves batch norm in train mode meanwhile, so the backbone's running statistics drift to the new data.
 
     Args:
         model: any network that `extract` reads, with outputs for whatever classes. Weights, buffers and modes stay.
@@ -56,9 +50,8 @@ def linear_probe(
         candidates: values of C to choose from.
         batch_size: as in `extract`.
 
-    Raises:
-        ValueError: train and test disagree about classes, a class with fewer than 5 training images, fewer than two
-            classes, candidates that are not positive, or what `extract` refuses.
+    Raises ValueError if train and test disagree about classes, for a class with fewer than 5 training images, fewer
+    than two classes, candidates that are not positive, and what `extract` refuses.
     """
     from sklearn.model_selection import train_test_split
 
@@ -72,9 +65,8 @@ def linear_probe(
         raise ValueError(f"candidates={candidates} was given: pass positive values of C, for instance (0.01, 0.1, 1)")
     if len(train.classes) < 2:
         raise ValueError(f"there is 1 class ({train.classes[0]}): a classifier needs at least 2")
-    (features, _, labels), (test_features, _, test_labels) = (
-        extract(model, part, batch_size) for part in (train, test)
-    )
+    features, _, labels = extract(model, train, batch_size)
+    test_features, _, test_labels = extract(model, test, batch_size)
     counts = np.bincount(labels, minlength=len(train.classes))
     few = np.flatnonzero(counts < FEWEST)
     if len(few):

@@ -13,8 +13,7 @@ def linear_cka(x, y, debiased: bool = True) -> float:
     its unbiased estimate, Song et al. 2012) is near 0 there, and may fall below 0. Raises ValueError for fewer than 4
     images (2 if plain), or features that never change.
     """
-    x, y = (checks.matrix(values, name).astype(np.float64) for values, name in ((x, "x"), (y, "y")))
-    checks.same_images(x, y, "x", "y")
+    x, y = (values.astype(np.float64) for values in checks.same_images({"x": x, "y": y}))
     fewest = 4 if debiased else 2
     if len(x) < fewest:
         raise ValueError(f"{len(x)} images were given: this CKA needs at least {fewest}")
@@ -44,10 +43,9 @@ def knn_accuracy(train_features, train_labels, test_features, test_labels, k: in
     from sklearn.neighbors import KNeighborsClassifier
 
     train, test = checks.matrix(train_features, "train features"), checks.matrix(test_features, "test features")
-    if train.shape[1] != test.shape[1]:
-        raise ValueError(
-            f"train features have {train.shape[1]} columns, test features {test.shape[1]}: use one network for both"
-        )
+    width, test_width = train.shape[1], test.shape[1]
+    if width != test_width:
+        raise ValueError(f"train features have {width} columns, test features {test_width}: use one network for both")
     train_labels = checks.labels(train_labels, len(train), "train labels")
     test_labels = checks.labels(test_labels, len(test), "test labels")
     classifier = KNeighborsClassifier(checks.neighbours(k, len(train)), algorithm="brute")
@@ -64,11 +62,9 @@ def silhouette(features, labels) -> float:
 
     features = checks.matrix(features, "features")
     labels = checks.labels(labels, len(features))
-    present = len(np.unique(labels))
-    if not 2 <= present < len(features):
-        raise ValueError(
-            f"{present} classes among {len(features)} images: expected at least 2, and fewer than the images"
-        )
+    present, images = len(np.unique(labels)), len(features)
+    if not 2 <= present < images:
+        raise ValueError(f"{present} classes among {images} images: expected at least 2, and fewer than the images")
     return float(silhouette_score(features, labels))
 
 
@@ -80,8 +76,7 @@ def trustworthiness(features, points, k: int = 15) -> float:
     """
     from sklearn.manifold import trustworthiness as sklearn_trustworthiness
 
-    features, points = checks.matrix(features, "features"), checks.matrix(points, "points")
-    checks.same_images(features, points, "features", "points")
+    features, points = checks.same_images({"features": features, "points": points})
     checks.neighbours(k, (len(features) - 1) // 2)  # beyond, the measure is no longer normalised to [0, 1]
     return float(sklearn_trustworthiness(features, points, n_neighbors=k))
 
@@ -94,8 +89,7 @@ def neighbour_overlap(x, y, k: int = 10) -> float:
     """
     from sklearn.neighbors import NearestNeighbors
 
-    x, y = checks.matrix(x, "x"), checks.matrix(y, "y")
-    checks.same_images(x, y, "x", "y")
+    x, y = checks.same_images({"x": x, "y": y})
     k = checks.neighbours(k, len(x) - 1)
     in_x, in_y = (
         NearestNeighbors(n_neighbors=k, algorithm="brute").fit(_unit(values)).kneighbors(return_distance=False)

@@ -1,4 +1,11 @@
-"""Losses: one file per method, and the weighted objective that sums them."""
+"""Losses: one file per method, and the weighted objective that sums them.
+
+Every loss is called with what the student and the teacher make of the same B images: logits [B, C], pooled features
+[B, width], or maps, a list of [B, channels, height, width] with the stem first and the stages after it. It returns a
+scalar; no gradient reaches the teacher. The objective hands over float32 or wider. A loss with layers that fit the
+networks is built from the widths of their pooled features, or from their maps of an example batch, of which only
+shapes count. Shapes that do not fit and impossible settings raise ValueError.
+"""
 
 # a method takes its place in the list when its file is imported
 # isort: off

@@ -6,12 +6,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from dcd_utils.losses.method import Method, register, sized_by_pooled
+from dcd_utils.losses.method import loss_of, sized_by_pooled
 from dcd_utils.losses.shared import EmbeddingLoss
 
-_SMALLEST = 1e-7
 
-
+@loss_of(
+    "crd", sized_by_pooled, reads="pooled", weight=0.8, needs=("indices",),
+    source="Tian, Krishnan and Isola, 2020, arXiv:1910.10699",
+)
 class CRDLoss(EmbeddingLoss):
     """Tell an image's other embedding from those of other classes, with a memory bank (arXiv:1910.10699, eq. 17).
 
@@ -22,31 +24,22 @@ class CRDLoss(EmbeddingLoss):
 
     Negatives are drawn anew at every step, with replacement (the published code draws without, where the other classes
     have enough images), from a stream that belongs to the loss: its seed comes from PyTorch's generator when the loss
-    is built, its position is part of the state dict. Scores against the whole bank are computed once and then picked:
-    the same numbers as from gathered embeddings, with far less memory.
+    is built, its position is part of the state dict. In eval mode banks and constants stay as they are.
 
     Args:
-        student_dim, teacher_dim: widths of the penultimate features.
-        train_labels: [N], the class of every training image.
-        embed_dim: width of the common embedding.
+        student_dim, teacher_dim, embed_dim: see EmbeddingLoss.
+        train_labels: [N], the class of every training image; at least two classes.
         negatives: images that each one is contrasted with.
         temperature: divides the inner products.
         momentum: share of a bank's entry that stays when its image is seen.
 
-    Called with [B, student_dim], [B, teacher_dim], indices= [B] of the training images, and optionally negatives=
-    [B, K] (indices too, instead of drawn ones) it returns a scalar; in eval mode banks and constants stay as they are.
-    Raises ValueError if the training images have one class only, negatives is below 1, or no indices were given.
+    Called with indices= [B] of the training images as well, and optionally negatives= [B, K] (indices too, instead of
+    drawn ones).
     """
 
     def __init__(
-        self,
-        student_dim: int,
-        teacher_dim: int,
-        train_labels: Tensor,
-        embed_dim: int = 128,
-        negatives: int = 16384,
-        temperature: float = 0.07,
-        momentum: float = 0.5,
+        self, student_dim: int, teacher_dim: int, train_labels: Tensor, embed_dim: int = 128, negatives: int = 16384,
+        temperature: float = 0.07, momentum: float = 0.5,
     ):
         super().__init__(student_dim, teacher_dim, embed_dim)
         if len(train_labels.unique()) < 2:
@@ -91,34 +84,25 @@ class CRDLoss(EmbeddingLoss):
             raise ValueError("crd was called without indices=: it must know which training images the batch holds")
         student, teacher = self.embed(student, teacher)
         candidates = torch.cat([indices[:, None], self.draw(indices) if negatives is None else negatives], dim=1)
-        loss = self._estimate(student, self.teacher_bank, self.student_constant, candidates)
-        loss = loss + self._estimate(teacher, self.student_bank, self.teacher_constant, candidates)
+        by_student = self._estimate(student, self.teacher_bank, self.student_constant, candidates)
+        by_teacher = self._estimate(teacher, self.student_bank, self.teacher_constant, candidates)
         if self.training:
-            self._remember(self.student_bank, indices, student)
-            self._remember(self.teacher_bank, indices, teacher)
-        return loss
+            for bank, embeddings in ((self.student_bank, student.detach()), (self.teacher_bank, teacher.detach())):
+                mixed = self.momentum * bank[indices] + (1 - self.momentum) * embeddings
+                bank.index_copy_(0, indices, F.normalize(mixed).to(bank.dtype))
+        return by_student + by_teacher
 
     def _estimate(self, embeddings: Tensor, bank: Tensor, constant: Tensor, candidates: Tensor) -> Tensor:
         """Noise-contrastive estimation: the first candidate of each row is the image itself."""
         images, negatives = len(bank), candidates.shape[1] - 1
+        # scored against the whole bank and then picked: the numbers of gathered embeddings, with far less memory
         scores = (embeddings @ bank.clone().T).gather(1, candidates).div(self.temperature).exp()
         with torch.no_grad():
             divisor = torch.where(constant > 0, constant, scores.mean() * images)
             if self.training:
                 constant.copy_(divisor)
         scores = scores / divisor
-        noise = negatives / images
-        positive = (scores[:, 0] / (scores[:, 0] + noise + _SMALLEST)).log().sum()
-        negative = (noise / (scores[:, 1:] + noise + _SMALLEST)).log().sum()
+        noise, smallest = negatives / images, 1e-7
+        positive = (scores[:, 0] / (scores[:, 0] + noise + smallest)).log().sum()
+        negative = (noise / (scores[:, 1:] + noise + smallest)).log().sum()
         return -(positive + negative) / len(embeddings)
-
-    @torch.no_grad()
-    def _remember(self, bank: Tensor, indices: Tensor, embeddings: Tensor) -> None:
-        mixed = self.momentum * bank[indices] + (1 - self.momentum) * embeddings
-        bank.index_copy_(0, indices, F.normalize(mixed, dim=1).to(bank.dtype))
-
-
-register(Method(
-    "crd", sized_by_pooled(CRDLoss), reads="pooled", weight=0.8, needs=("indices",),
-    source="Tian, Krishnan and Isola, 2020, arXiv:1910.10699",
-))  # fmt: skip

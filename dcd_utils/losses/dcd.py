@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from dcd_utils.losses.method import Method, register, sized_by_pooled
+from dcd_utils.losses.method import loss_of, sized_by_pooled
 from dcd_utils.losses.shared import EmbeddingLoss
 
 
@@ -16,45 +16,40 @@ def dcd_terms(student_embeddings: Tensor, teacher_embeddings: Tensor, scale: Ten
     contrast = -mean_i log p_ii, consistency = mean_i KL(q_i || p_i). Gradient flows through p and through q.
 
     Args:
-        student_embeddings: [B, D], rows of unit length.
-        teacher_embeddings: [B, D], rows of unit length, row i from the same image as the student's row i.
+        student_embeddings, teacher_embeddings: [B, D], rows of unit length, row i of both from the same image.
         scale: inverse temperature, a scalar.
         bias: added to every score, a scalar. Both softmaxes are shift-invariant, so the terms do not depend on it.
 
-    Returns:
-        (contrast, consistency): two scalars, both at least 0.
-
-    Raises:
-        ValueError: shapes differ, are not [B, D], or B < 2 (a batch of one holds nothing to tell apart).
+    Returns (contrast, consistency): two scalars, both at least 0. Raises ValueError if the shapes differ, are not
+    [B, D], or B < 2 (a batch of one holds nothing to tell apart).
     """
     if student_embeddings.ndim != 2 or student_embeddings.shape != teacher_embeddings.shape:
         raise ValueError(
             f"student embeddings are {tuple(student_embeddings.shape)}, teacher embeddings "
             f"{tuple(teacher_embeddings.shape)}: both must be [B, D] of the same B and D"
         )
-    if len(student_embeddings) < 2:
-        raise ValueError(
-            f"a batch of {len(student_embeddings)} was given: DCD contrasts images within a batch, pass at least 2"
-        )
+    size = len(student_embeddings)
+    if size < 2:
+        raise ValueError(f"a batch of {size} was given: DCD contrasts images within a batch, pass at least 2")
     scores = scale * student_embeddings @ teacher_embeddings.T + bias
-    log_p = F.log_softmax(scores, dim=1)
-    log_q = F.log_softmax(scores.T, dim=1)
+    log_p, log_q = F.log_softmax(scores, dim=1), F.log_softmax(scores.T, dim=1)
     contrast = -log_p.diagonal().mean()
     consistency = (log_q.exp() * (log_q - log_p)).sum(dim=1).mean()
     return contrast, consistency
 
 
+@loss_of("dcd", sized_by_pooled, reads="pooled", weight=1.0, source="Giakoumoglou and Stathaki, 2024, arXiv:2407.11802")
 class DCDLoss(EmbeddingLoss):
     """Discriminative and consistent distillation loss: contrast + alpha * consistency (arXiv:2407.11802, section 3).
 
     Student and teacher features each pass a trained linear map and are scaled to unit length (`embed`); `dcd_terms`
     scores every student against every teacher of the batch. The scale is exp(log_scale), clamped to [0, max_scale];
     log_scale starts at 1 and, like the bias and both maps, is trained with the student. Autocast does not reach in: all
-    arithmetic has the type of the loss's own parameters, float32 unless you change it.
+    arithmetic has the type of the loss's own parameters, float32 unless you change it. The detached parts of the last
+    call stay in `terms`.
 
     Args:
-        student_dim, teacher_dim: widths of the penultimate features.
-        embed_dim: width of the common embedding.
+        student_dim, teacher_dim, embed_dim: widths of the pooled features, and of the common embedding.
         alpha: weight of the consistency term.
         max_scale: cap of the scale; above it the scale's gradient is zero.
         contrast: weight of the contrastive term. This and what follows is for ablations; the published loss has it at 1
@@ -62,25 +57,13 @@ class DCDLoss(EmbeddingLoss):
         learn_scale, learn_bias, learn_teacher_map: whether log_scale, the bias and the teacher's linear map are
             trained, or stay as they start.
 
-    Called with student features [B, student_dim] and teacher features [B, teacher_dim] (no gradient reaches the
-    teacher network) it returns a scalar and leaves the detached parts of the last call in `terms`.
-
-    Raises:
-        ValueError: the features' shapes do not fit, the batch sizes differ, B < 2, or a setting is impossible.
+    Called with student features [B, student_dim] and teacher features [B, teacher_dim], it returns a scalar. Raises
+    ValueError if these shapes do not fit, B < 2, or a setting is impossible.
     """
 
     def __init__(
-        self,
-        student_dim: int,
-        teacher_dim: int,
-        embed_dim: int = 128,
-        alpha: float = 0.5,
-        max_scale: float = 10.0,
-        *,
-        contrast: float = 1.0,
-        learn_scale: bool = True,
-        learn_bias: bool = True,
-        learn_teacher_map: bool = True,
+        self, student_dim: int, teacher_dim: int, embed_dim: int = 128, alpha: float = 0.5, max_scale: float = 10.0, *,
+        contrast: float = 1.0, learn_scale: bool = True, learn_bias: bool = True, learn_teacher_map: bool = True,
     ):
         if min(student_dim, teacher_dim, embed_dim) < 1 or max_scale <= 0 or min(alpha, contrast) < 0:
             raise ValueError(
@@ -105,16 +88,6 @@ class DCDLoss(EmbeddingLoss):
         scale = self.scale
         with torch.autocast(student.device.type, enabled=False):
             contrast, consistency = dcd_terms(student, teacher, scale, self.bias)
-            self.terms = {
-                "contrast": contrast.detach(),
-                "consistency": consistency.detach(),
-                "scale": scale.detach(),
-                "bias": self.bias.detach().clone(),
-            }
+            terms = {"contrast": contrast, "consistency": consistency, "scale": scale, "bias": self.bias.clone()}
+            self.terms = {name: term.detach() for name, term in terms.items()}
             return self.contrast * contrast + self.alpha * consistency
-
-
-register(Method(
-    "dcd", sized_by_pooled(DCDLoss), reads="pooled", weight=1.0,
-    source="Giakoumoglou and Stathaki, 2024, arXiv:2407.11802",
-))  # fmt: skip

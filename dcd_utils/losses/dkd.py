@@ -4,19 +4,21 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from dcd_utils.losses.method import Method, register, unsized
+from dcd_utils.losses.method import loss_of, unsized
 from dcd_utils.losses.shared import check_logits, check_temperature
 
 
+@loss_of(
+    "dkd", unsized, reads="logits", weight=1.0, beside=1.0, needs=("labels",),
+    source="Zhao et al., 2022, arXiv:2203.08679",
+)
 class DKDLoss(nn.Module):
     """KD in two parts with weights of their own: how sure of the labelled class, and what of the others (eq. 7).
 
     T^2 * (target * KL of [p_label, 1 - p_label] + other * KL over the remaining classes), mean over the batch
     (arXiv:2203.08679). The published trainer raises the weight over its first 20 epochs, and chooses `other` by the
-    pair (1 to 8); neither is done here. `target` and `other` are alpha and beta of the paper.
-
-    Called with student logits [B, C], teacher logits [B, C] and labels= [B] it returns a scalar. Raises ValueError if
-    the shapes differ, or if there are fewer than 3 classes (no others to compare).
+    pair (1 to 8); neither is done here. `target` and `other` are alpha and beta of the paper. Called with labels= [B]
+    as well; fewer than 3 classes are refused (no others to compare).
     """
 
     def __init__(self, target: float = 1.0, other: float = 2.0, temperature: float = 4.0):
@@ -38,9 +40,3 @@ def _split(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
     others = logits.gather(1, columns + (columns >= labels[:, None]))
     label, rest = logits.gather(1, labels[:, None])[:, 0], others.logsumexp(dim=1)
     return torch.stack([label, rest], dim=1).log_softmax(dim=1), others.log_softmax(dim=1)
-
-
-register(Method(
-    "dkd", unsized(DKDLoss), reads="logits", weight=1.0, beside=1.0, needs=("labels",),
-    source="Zhao et al., 2022, arXiv:2203.08679",
-))  # fmt: skip

@@ -3,19 +3,15 @@
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from dcd_utils.losses.method import Method, register, sized_by_maps
+from dcd_utils.losses.method import loss_of, sized_by_maps
 from dcd_utils.losses.shared import pair_stages
 
 
 class Regressor(nn.Module):
-    """A convolution and batch norm that give the student's map the teacher's shape.
+    """A convolution and batch norm that give the student's map the teacher's shape, from an example map of each.
 
-    Args:
-        student, teacher: example maps [B, channels, height, width]. The student's side may be half the teacher's, or
-            equal to it or larger (unless it is twice as large, a window as large as the difference slides over it).
-        relu: whether a ReLU follows, as for maps that come behind one.
-
-    Raises ValueError if the sizes cannot be matched.
+    The student's side may be half the teacher's, or equal to it or larger (unless it is twice as large, a window as
+    large as the difference slides over it). `relu`: a ReLU follows, as for maps that come behind one.
     """
 
     def __init__(self, student: Tensor, teacher: Tensor, relu: bool = True):
@@ -41,13 +37,12 @@ class Regressor(nn.Module):
         return F.relu(mapped) if self.relu else mapped
 
 
+@loss_of("fitnet", sized_by_maps, reads="maps", weight=100.0, source="Romero et al., 2015, arXiv:1412.6550")
 class FitNetLoss(nn.Module):
     """Mean squared difference of the teacher's map and the student's, brought to its shape (arXiv:1412.6550, eq. 3).
 
     The paper trains up to the hint first; here, as in the tables, the hint stands beside the classification loss.
-    `hint` is the stage, counted from 1 (the stem is no stage). Built from example maps, two lists of [B, channels,
-    height, width], and called with two such lists, it returns a scalar. Raises ValueError if the maps cannot be
-    matched.
+    `hint` is the stage, counted from 1 (the stem is no stage).
     """
 
     def __init__(self, student: list[Tensor], teacher: list[Tensor], hint: int = 2):
@@ -60,9 +55,4 @@ class FitNetLoss(nn.Module):
 
     def forward(self, student: list[Tensor], teacher: list[Tensor]) -> Tensor:
         student_map, teacher_map = pair_stages(student, teacher)[self.hint - 1]
-        return F.mse_loss(self.regressor(student_map), teacher_map.detach())
-
-
-register(
-    Method("fitnet", sized_by_maps(FitNetLoss), "maps", weight=100.0, source="Romero et al., 2015, arXiv:1412.6550")
-)
+        return F.mse_loss(self.regressor(student_map), teacher_map)

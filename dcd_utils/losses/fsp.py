@@ -1,11 +1,11 @@
 """Flow of the solution procedure (Yim et al., 2017, CVPR, "A Gift from Knowledge Distillation")."""
 
-from itertools import pairwise
+from itertools import pairwise, starmap
 
 import torch
 from torch import Tensor, nn
 
-from dcd_utils.losses.method import Method, Stage, register, sized_by_maps
+from dcd_utils.losses.method import Stage, loss_of, sized_by_maps
 from dcd_utils.losses.shared import same_size
 
 
@@ -15,12 +15,11 @@ def flow(first: Tensor, second: Tensor) -> Tensor:
     return torch.einsum("bchw,bdhw->bdc", first, second) / (first.shape[2] * first.shape[3])
 
 
+@loss_of("fsp", sized_by_maps, reads="maps", weight=0.0, source="Yim et al., 2017, CVPR")
 class FSPLoss(nn.Module):
     """Mean squared difference of the flows between neighbouring maps, the stem included (Yim et al., 2017, eq. 2).
 
-    Used in a first stage; it has no weight afterwards. Built from example maps, two lists of [B, channels, height,
-    width], and called with two such lists, it returns a scalar. Raises ValueError if the networks differ in the number
-    of maps or in their channels.
+    Used in a first stage; it has no weight afterwards. Both networks need as many maps, of as many channels.
     """
 
     def __init__(self, student: list[Tensor], teacher: list[Tensor]):
@@ -33,13 +32,8 @@ class FSPLoss(nn.Module):
             )
 
     def forward(self, student: list[Tensor], teacher: list[Tensor]) -> Tensor:
-        total = 0.0
-        for (s, s_next), (t, t_next) in zip(pairwise(student), pairwise(teacher), strict=True):
-            total = total + (flow(s, s_next) - flow(t.detach(), t_next.detach())).pow(2).mean()
-        return total
+        pairs = zip(starmap(flow, pairwise(student)), starmap(flow, pairwise(teacher)), strict=True)
+        return sum((student_flow - teacher_flow.detach()).pow(2).mean() for student_flow, teacher_flow in pairs)
 
     def stage(self) -> Stage:
         return Stage(self, learning_rate=0.05)
-
-
-register(Method("fsp", sized_by_maps(FSPLoss), reads="maps", weight=0.0, source="Yim et al., 2017, CVPR"))

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dcd_utils.losses.at import attention
-from dcd_utils.losses.method import Method, Stage, register, sized_by_maps
+from dcd_utils.losses.method import Stage, loss_of, sized_by_maps
 from dcd_utils.losses.shared import same_size
 
 
@@ -32,16 +32,15 @@ class Paraphraser(nn.Module):
         return F.mse_loss(self.decoder(self.encoder(target)), target)
 
 
+@loss_of("ft", sized_by_maps, reads="maps", weight=200.0, source="Kim, Park and Kwak, 2018, arXiv:1802.04977")
 class FTLoss(nn.Module):
     """Mean distance between the student's and the teacher's factors of the last map (arXiv:1802.04977, eq. 3).
 
     The paraphraser makes the teacher's factors; a first stage trains it, then it is frozen. The translator makes the
     student's. As in the published code, factors are compared through their attention maps, not channel by channel.
     Otherwise than there, the first stage has a rate of at most 0.01 for every student (published for ResNets), and the
-    student runs along in training mode, which moves its batch norm statistics, though no weight.
-
-    `rate` is the number of factors over the teacher's channels. Built from example maps, two lists of [B, channels,
-    height, width], and called with two such lists, it returns a scalar. Raises ValueError if no factor is left.
+    student runs along in training mode, which moves its batch norm statistics, though no weight. `rate` is the number
+    of factors over the teacher's channels.
     """
 
     def __init__(self, student: list[Tensor], teacher: list[Tensor], rate: float = 0.5):
@@ -61,6 +60,3 @@ class FTLoss(nn.Module):
 
     def stage(self) -> Stage:
         return Stage(self.paraphraser, learning_rate=0.01)
-
-
-register(Method("ft", sized_by_maps(FTLoss), "maps", weight=200.0, source="Kim, Park and Kwak, 2018, arXiv:1802.04977"))

@@ -3,7 +3,7 @@
 from torch import Tensor, nn
 
 from dcd_utils.losses.kd import KDLoss
-from dcd_utils.losses.method import Method, register, unsized
+from dcd_utils.losses.method import loss_of, unsized
 
 
 def standardise(logits: Tensor) -> Tensor:
@@ -11,11 +11,14 @@ def standardise(logits: Tensor) -> Tensor:
     return (logits - logits.mean(dim=1, keepdim=True)) / (logits.std(dim=1, keepdim=True) + 1e-7)
 
 
+@loss_of(
+    "lskd", unsized, reads="logits", weight=9.0, classification=0.1, beside=9.0,
+    source="Sun et al., 2024, arXiv:2403.01427",
+)
 class LSKDLoss(nn.Module):
     """KD on standardised logits: the student need not match the size of the teacher's (arXiv:2403.01427, eq. 10).
 
-    The temperature is in units of each image's standard deviation. Called with student logits [B, C] and teacher logits
-    [B, C] it returns a scalar. Raises ValueError if the shapes differ.
+    The temperature is in units of each image's standard deviation.
     """
 
     def __init__(self, temperature: float = 2.0):
@@ -24,9 +27,3 @@ class LSKDLoss(nn.Module):
 
     def forward(self, student: Tensor, teacher: Tensor) -> Tensor:
         return self.kd(standardise(student), standardise(teacher))
-
-
-register(Method(
-    "lskd", unsized(LSKDLoss), reads="logits", weight=9.0, classification=0.1, beside=9.0,
-    source="Sun et al., 2024, arXiv:2403.01427",
-))  # fmt: skip

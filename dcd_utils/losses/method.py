@@ -13,17 +13,15 @@ class Method:
 
     Attributes:
         name: lower case letters, digits and underscores.
-        build: (student features, teacher features, **options) -> the loss module. The features are an example batch, of
-            which only shapes count. A method that needs "indices" is built with train_labels= [N] as well.
-        reads: the field of Features that the loss is called with, for both networks: "logits", "pooled" or "maps".
+        build: (student features, teacher features, **options) -> the loss module; the features are an example batch. A
+            method that needs "indices" is built with train_labels= [N] as well.
+        reads: the field of Features that the loss is called with: "logits", "pooled" or "maps".
         weight: of the method's own loss.
         classification: gamma, the weight of the labels' cross-entropy when the method stands alone.
-        beside: the weight behind a plus, next to another method and the full classification loss; None: it cannot
-            stand there.
+        beside: the weight behind a plus, next to another method and the full classification loss; None: not there.
         needs: further arguments of the loss, by name: "labels" [B], "indices" [B] (of the training images).
         source: authors, year, arXiv number.
-        version: names the code of a method of your own; runs made with another version are other runs; empty: the
-            package looks at the code itself.
+        version: names the code of a method of your own; empty: the package looks at the code itself.
     """
 
     name: str
@@ -41,10 +39,8 @@ class Method:
 class Stage:
     """Training that comes before the student's own; a loss that asks for it has a method `stage() -> Stage`.
 
-    Attributes:
-        loss: called like a method's loss; only what it reaches is trained.
-        learning_rate: constant through the stage.
-        preactivation: whether both networks show their maps as they are before the last ReLU of each stage.
+    `loss` is called like a method's loss; only what it reaches is trained, with a constant learning rate. With
+    `preactivation` both networks show their maps as they are before the last ReLU of each stage.
     """
 
     loss: nn.Module
@@ -52,32 +48,12 @@ class Stage:
     preactivation: bool = False
 
 
-def unsized(loss: type[nn.Module]) -> Callable[..., nn.Module]:
-    """The `build` of a loss that needs no shapes."""
-    return lambda student, teacher, **options: loss(**options)
-
-
-def sized_by_pooled(loss: type[nn.Module]) -> Callable[..., nn.Module]:
-    """The `build` of a loss that takes the widths of both networks' pooled features."""
-    return lambda student, teacher, **options: loss(student.pooled.shape[1], teacher.pooled.shape[1], **options)
-
-
-def sized_by_maps(loss: type[nn.Module]) -> Callable[..., nn.Module]:
-    """The `build` of a loss that takes both networks' maps of an example batch."""
-    return lambda student, teacher, **options: loss(student.maps, teacher.maps, **options)
-
-
 RESERVED = ("alone", "teacher", "all", "random")  # these mean something else in grids and tables
 METHODS: dict[str, Method] = {}
 
 
 def register(method: Method) -> Method:
-    """Make a method known by its name to `objective`, `training.distill` and the command line.
-
-    Raises:
-        ValueError: the name is taken, reserved or not made of lower case letters, digits and underscores, or a field
-            is impossible.
-    """
+    """Make a method known by its name to `objective`, `training.distill` and the command line, or raise ValueError."""
     if not re.fullmatch("[a-z0-9_]+", method.name) or method.name in RESERVED:
         raise ValueError(
             f'"{method.name}" was given as a name: write it in lower case letters, digits and underscores, and not as '
@@ -105,10 +81,7 @@ def followers() -> list[str]:
 
 
 def parse(method: str) -> list[str]:
-    """The parts of a method's name: "dcd+kd" -> ["dcd", "kd"].
-
-    Raises ValueError for an unknown part, a part named twice, or a method behind the plus that cannot stand there.
-    """
+    """The parts of a method's name, "dcd+kd" -> ["dcd", "kd"]; ValueError if there is no such method."""
     first, *rest = method.lower().split("+") if isinstance(method, str) else [method]
     if first not in METHODS or len(rest) > 1 or not set(rest) <= set(followers()) - {first}:
         raise ValueError(
@@ -116,3 +89,28 @@ def parse(method: str) -> list[str]:
             f"behind a plus, after another one: {', '.join(followers())}"
         )
     return [first, *rest]
+
+
+def unsized(loss: type[nn.Module]) -> Callable[..., nn.Module]:
+    """The `build` of a loss that needs no shapes."""
+    return lambda student, teacher, **options: loss(**options)
+
+
+def sized_by_pooled(loss: type[nn.Module]) -> Callable[..., nn.Module]:
+    """The `build` of a loss that takes the widths of both networks' pooled features."""
+    return lambda student, teacher, **options: loss(student.pooled.shape[1], teacher.pooled.shape[1], **options)
+
+
+def sized_by_maps(loss: type[nn.Module]) -> Callable[..., nn.Module]:
+    """The `build` of a loss that takes both networks' maps of an example batch."""
+    return lambda student, teacher, **options: loss(student.maps, teacher.maps, **options)
+
+
+def loss_of(name: str, build: Callable, **facts) -> Callable:
+    """Register the class below as the loss of a method; `build` is one of the three above, `facts` are Method's."""
+
+    def registered(loss: type[nn.Module]) -> type[nn.Module]:
+        register(Method(name, build(loss), **facts))
+        return loss
+
+    return registered

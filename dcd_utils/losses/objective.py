@@ -1,7 +1,5 @@
 """What a student minimises: a weighted sum of losses, each of which names the part of the features that it reads."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import torch
@@ -14,15 +12,14 @@ from dcd_utils.losses.method import METHODS, Stage, parse
 class Objective(nn.Module):
     """total = gamma * CE(labels) + sum over losses of weight * loss (arXiv:2407.11802, section 3).
 
-    All losses are computed in float32 or wider, outside autocast. A loss of weight zero is left out.
+    All losses are computed in float32 or wider, outside autocast; a loss of weight zero is left out.
 
     Args:
         classification: gamma, the weight of the labels' cross-entropy.
         losses: name -> (weight, what it reads, loss module), or with a fourth entry, what it needs besides.
 
-    Called with (student features, teacher features or None, labels [B], indices [B] or None) it returns (total,
-    terms): the scalar to minimise and a dict of detached scalars, one per loss before weighting, with the parts that a
-    loss reports.
+    Called with (student features, teacher features or None, labels [B], indices [B] or None) it returns the scalar to
+    minimise and a dict of detached scalars: each loss before weighting, and the parts that a loss reports.
     """
 
     def __init__(self, classification: float = 1.0, losses: dict[str, tuple] | None = None):
@@ -38,9 +35,7 @@ class Objective(nn.Module):
         """Whether any loss in use compares maps."""
         return any(reads == "maps" and self.weights[name] for name, reads in self.reads.items())
 
-    def forward(
-        self, student: Any, teacher: Any, labels: Tensor, indices: Tensor | None = None
-    ) -> tuple[Tensor, dict[str, Tensor]]:
+    def forward(self, student: Any, teacher: Any, labels: Tensor, indices: Tensor | None = None) -> tuple[Tensor, dict]:
         extra = {"labels": labels, "indices": indices}
         with torch.autocast(labels.device.type, enabled=False):
             classification = F.cross_entropy(_wide(student.logits), labels)
@@ -57,7 +52,7 @@ class Objective(nn.Module):
                 terms.update(getattr(loss, "terms", {}))
         return total, terms
 
-    def stage(self) -> tuple[Objective, Stage] | None:
+    def stage(self) -> "tuple[Objective, Stage] | None":
         """The training that comes first, with its own objective; None for all but a few methods."""
         for name, loss in self.losses.items():
             if hasattr(loss, "stage"):
@@ -73,12 +68,8 @@ def _wide(values: Tensor | list[Tensor]) -> Tensor | list[Tensor]:
 
 
 def objective(
-    method: str,
-    student: Any,
-    teacher: Any,
-    weights: dict[str, float] | None = None,
-    train_labels: Tensor | None = None,
-    **options,
+    method: str, student: Any, teacher: Any, weights: dict[str, float] | None = None,
+    train_labels: Tensor | None = None, **options,
 ) -> Objective:
     """The objective of a method for a pair of networks.
 
@@ -89,10 +80,8 @@ def objective(
         train_labels: [N], for methods that remember training images (crd).
         **options: settings of the method's own loss, for instance alpha=0.25 for dcd, temperature=2.0 for kd.
 
-    Raises:
-        ValueError: unknown method, a weight for a term that the method does not have, or features that the method
-            cannot work with.
-        TypeError: an option that the method's loss does not have.
+    Raises ValueError for an unknown method, a weight for a term that the method does not have, or features that the
+    method cannot work with; TypeError for an option that its loss does not have.
     """
     first, *rest = parse(method)
     # behind a plus both terms stand beside the full classification loss: gamma = lambda = 1, as DCD+KD is published
@@ -104,11 +93,10 @@ def objective(
     weights = defaults | (weights or {})
     losses = {}
     for name in (first, *rest):
-        settings = dict(options) if name == first else {}
-        if "indices" in METHODS[name].needs:
+        entry, settings = METHODS[name], dict(options) if name == first else {}
+        if "indices" in entry.needs:
             if train_labels is None:
                 raise ValueError(f'"{name}" remembers training images: pass train_labels=, a class for each of them')
             settings["train_labels"] = train_labels
-        loss = METHODS[name].build(student, teacher, **settings)
-        losses[name] = weights[name], METHODS[name].reads, loss, METHODS[name].needs
+        losses[name] = weights[name], entry.reads, entry.build(student, teacher, **settings), entry.needs
     return Objective(weights["classification"], losses)

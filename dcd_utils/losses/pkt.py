@@ -2,7 +2,7 @@
 
 from torch import Tensor, nn
 
-from dcd_utils.losses.method import Method, register, unsized
+from dcd_utils.losses.method import loss_of, unsized
 
 _SMALLEST = 1e-7
 
@@ -14,16 +14,13 @@ def neighbours(features: Tensor) -> Tensor:
     return kernel / kernel.sum(dim=1, keepdim=True)
 
 
+@loss_of("pkt", unsized, reads="pooled", weight=30000.0, source="Passalis and Tefas, 2018, arXiv:1803.10837")
 class PKTLoss(nn.Module):
     """Divergence of the student's neighbour chances from the teacher's (arXiv:1803.10837, eq. 9).
 
     The mean over all B^2 entries, not the sum over a row, is what the published weight of 30,000 belongs to.
-    Called with [B, student_dim] and [B, teacher_dim] it returns a scalar.
     """
 
     def forward(self, student: Tensor, teacher: Tensor) -> Tensor:
         p, q = neighbours(student), neighbours(teacher.detach())
         return (q * ((q + _SMALLEST) / (p + _SMALLEST)).log()).mean()
-
-
-register(Method("pkt", unsized(PKTLoss), "pooled", weight=30000.0, source="Passalis and Tefas, 2018, arXiv:1803.10837"))

@@ -4,9 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from dcd_utils.losses.method import Method, register, unsized
-
-_SMALLEST = 1e-12
+from dcd_utils.losses.method import loss_of, unsized
 
 
 def distances(features: Tensor) -> Tensor:
@@ -15,7 +13,7 @@ def distances(features: Tensor) -> Tensor:
     squared = (features[:, None] - features[None]).pow(2).sum(dim=2)
     apart = 1 - torch.eye(len(features), dtype=squared.dtype, device=features.device)
     # the root has no slope at zero: equal images get a small distance and no gradient
-    lengths = squared.clamp(min=_SMALLEST).sqrt() * apart
+    lengths = squared.clamp(min=1e-12).sqrt() * apart
     return lengths / (lengths.sum() / apart.sum())
 
 
@@ -25,11 +23,11 @@ def angles(features: Tensor) -> Tensor:
     return directions @ directions.transpose(1, 2)
 
 
+@loss_of("rkd", unsized, reads="pooled", weight=1.0, source="Park et al., 2019, arXiv:1904.05068")
 class RKDLoss(nn.Module):
     """Huber loss between the networks' distances and between their angles (arXiv:1904.05068, eqs. 5 to 10).
 
-    `distance` and `angle` are the weights of the two terms. Called with [B, student_dim] and [B, teacher_dim] it
-    returns a scalar. Angles cost B^3 numbers.
+    `distance` and `angle` are the weights of the two terms. Angles cost B^3 numbers.
     """
 
     def __init__(self, distance: float = 25.0, angle: float = 50.0):
@@ -41,6 +39,3 @@ class RKDLoss(nn.Module):
         by_distance = F.smooth_l1_loss(distances(student), distances(teacher))
         by_angle = F.smooth_l1_loss(angles(student), angles(teacher))
         return self.distance * by_distance + self.angle * by_angle
-
-
-register(Method("rkd", unsized(RKDLoss), reads="pooled", weight=1.0, source="Park et al., 2019, arXiv:1904.05068"))

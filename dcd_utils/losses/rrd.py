@@ -4,10 +4,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from dcd_utils.losses.method import Method, register, sized_by_pooled
+from dcd_utils.losses.method import loss_of, sized_by_pooled
 from dcd_utils.losses.shared import EmbeddingLoss
 
 
+@loss_of("rrd", sized_by_pooled, reads="pooled", weight=1.0, source="Giakoumoglou and Stathaki, 2024, arXiv:2407.12073")
 class RRDLoss(EmbeddingLoss):
     """Cross-entropy between two views of a queue: how near its entries are to the teacher, and to the student.
 
@@ -18,27 +19,18 @@ class RRDLoss(EmbeddingLoss):
     fails when its end is not met by a whole batch; this one starts with unit rows and wraps around.
 
     Args:
-        student_dim, teacher_dim: widths of the penultimate features.
-        embed_dim: width of the common embedding.
-        queue_size: entries of the queue, at least the batch size.
+        student_dim, teacher_dim, embed_dim: see EmbeddingLoss.
+        queue_size: entries of the queue, at least the batch size. In eval mode they stay as they are.
         temperature, teacher_temperature: of the student's and of the teacher's softmax.
-
-    Called with [B, student_dim] and [B, teacher_dim] it returns a scalar; in eval mode the queue stays as it is. Raises
-    ValueError if the queue is shorter than the batch.
     """
 
     def __init__(
-        self,
-        student_dim: int,
-        teacher_dim: int,
-        embed_dim: int = 128,
-        queue_size: int = 16384,
-        temperature: float = 0.1,
-        teacher_temperature: float = 0.02,
+        self, student_dim: int, teacher_dim: int, embed_dim: int = 128, queue_size: int = 16384,
+        temperature: float = 0.1, teacher_temperature: float = 0.02,
     ):
         super().__init__(student_dim, teacher_dim, embed_dim)
         self.temperature, self.teacher_temperature = temperature, teacher_temperature
-        self.register_buffer("queue", F.normalize(torch.randn(queue_size, embed_dim), dim=1))
+        self.register_buffer("queue", F.normalize(torch.randn(queue_size, embed_dim)))
         self.register_buffer("next", torch.zeros((), dtype=torch.int64))
 
     def forward(self, student: Tensor, teacher: Tensor) -> Tensor:
@@ -59,9 +51,3 @@ class RRDLoss(EmbeddingLoss):
         places = (self.next + torch.arange(batch, device=self.queue.device)) % size
         self.queue.index_copy_(0, places, embeddings.to(self.queue.dtype))
         self.next.add_(batch).remainder_(size)
-
-
-register(Method(
-    "rrd", sized_by_pooled(RRDLoss), reads="pooled", weight=1.0,
-    source="Giakoumoglou and Stathaki, 2024, arXiv:2407.12073",
-))  # fmt: skip

@@ -20,23 +20,18 @@ def check_logits(student: Tensor, teacher: Tensor, fewest: int = 1) -> None:
 
 
 class EmbeddingLoss(nn.Module):
-    """Base of the losses that compare pooled features behind a trained linear map for each network."""
+    """Base of the losses that compare pooled features, student_dim and teacher_dim wide, behind a trained linear map
+    for each network into one space, embed_dim wide."""
 
-    def __init__(self, student_dim: int, teacher_dim: int, embed_dim: int):
+    def __init__(self, student_dim: int, teacher_dim: int, embed_dim: int = 128):
         super().__init__()
         self.embed_student = nn.Linear(student_dim, embed_dim)
         self.embed_teacher = nn.Linear(teacher_dim, embed_dim)
 
     def project(self, student_features: Tensor, teacher_features: Tensor) -> tuple[Tensor, Tensor]:
-        """Both batches behind their linear maps: ([B, embed_dim], [B, embed_dim]).
-
-        Autocast does not reach in, and no gradient reaches the teacher network. Raises ValueError for features of
-        another width, or batches of different sizes.
-        """
-        for name, features, layer in (
-            ("student", student_features, self.embed_student),
-            ("teacher", teacher_features, self.embed_teacher),
-        ):
+        """Both batches behind their linear maps, each [B, embed_dim]; autocast does not reach in."""
+        for name, features in (("student", student_features), ("teacher", teacher_features)):
+            layer = getattr(self, f"embed_{name}")
             if features.ndim != 2 or features.shape[1] != layer.in_features:
                 raise ValueError(
                     f"{name} features are {tuple(features.shape)}, expected [B, {layer.in_features}]: pass pooled "
@@ -49,34 +44,28 @@ class EmbeddingLoss(nn.Module):
             )
         dtype = self.embed_student.weight.dtype
         with torch.autocast(student_features.device.type, enabled=False):
-            student = self.embed_student(student_features.to(dtype))
-            teacher = self.embed_teacher(teacher_features.detach().to(dtype))
-        return student, teacher
+            student, teacher = student_features.to(dtype), teacher_features.detach().to(dtype)
+            return self.embed_student(student), self.embed_teacher(teacher)
 
     def embed(self, student_features: Tensor, teacher_features: Tensor) -> tuple[Tensor, Tensor]:
         """As `project`, then scaled to unit length: both batches on the common unit sphere."""
         student, teacher = self.project(student_features, teacher_features)
-        return F.normalize(student, dim=1), F.normalize(teacher, dim=1)
+        return F.normalize(student), F.normalize(teacher)
 
 
 def pair_stages(student: list[Tensor], teacher: list[Tensor]) -> list[tuple[Tensor, Tensor]]:
-    """(student map, teacher map) of each stage, the stem left out; where one network has more, the last are paired.
-
-    Raises ValueError if a network shows no stages.
-    """
+    """(student map, teacher map without gradient) of each stage, not of the stem; where one network has more, the last
+    are paired."""
     count = min(len(student), len(teacher)) - 1
     if count < 1:
         raise ValueError(
             f"the student shows {len(student)} maps, the teacher {len(teacher)}: a method that compares stages needs "
             "at least two of each; choose one that reads logits or pooled features"
         )
-    return list(zip(student[-count:], teacher[-count:], strict=True))
+    return [(s, t.detach()) for s, t in zip(student[-count:], teacher[-count:], strict=True)]
 
 
 def same_size(first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:
     """Both maps at the smaller one's height and width: the larger is averaged down."""
-    if first.shape[2] > second.shape[2]:
-        first = F.adaptive_avg_pool2d(first, second.shape[2:])
-    elif first.shape[2] < second.shape[2]:
-        second = F.adaptive_avg_pool2d(second, first.shape[2:])
-    return first, second
+    size = min(first.shape[2:], second.shape[2:])
+    return tuple(map if map.shape[2:] == size else F.adaptive_avg_pool2d(map, size) for map in (first, second))

@@ -3,23 +3,18 @@
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from dcd_utils.losses.method import Method, register, unsized
+from dcd_utils.losses.method import loss_of, unsized
 
 
 def similarity(map: Tensor) -> Tensor:
     """How alike a batch's images are to a network: inner products of flattened maps, rows of unit length [B, B]."""
     flat = map.flatten(1)
-    return F.normalize(flat @ flat.T, dim=1)
+    return F.normalize(flat @ flat.T)
 
 
+@loss_of("sp", unsized, reads="maps", weight=3000.0, source="Tung and Mori, 2019, arXiv:1907.09682")
 class SPLoss(nn.Module):
-    """Squared distance between the two similarity matrices of the batch, over B^2 (arXiv:1907.09682, eq. 4).
-
-    Reads the last map. Called with two lists of maps it returns a scalar.
-    """
+    """Squared distance of both last maps' similarity matrices of the batch, over B^2 (arXiv:1907.09682, eq. 4)."""
 
     def forward(self, student: list[Tensor], teacher: list[Tensor]) -> Tensor:
         return (similarity(teacher[-1].detach()) - similarity(student[-1])).pow(2).mean()
-
-
-register(Method("sp", unsized(SPLoss), reads="maps", weight=3000.0, source="Tung and Mori, 2019, arXiv:1907.09682"))

@@ -1,12 +1,13 @@
 """Variational information distillation (Ahn et al., 2019, arXiv:1904.05835)."""
 
 import math
+from functools import partial
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from dcd_utils.losses.method import Method, register, sized_by_maps
+from dcd_utils.losses.method import loss_of, sized_by_maps
 from dcd_utils.losses.shared import pair_stages, same_size
 
 
@@ -15,13 +16,9 @@ class Predictor(nn.Module):
 
     def __init__(self, student_channels: int, teacher_channels: int, variance: float, smallest: float):
         super().__init__()
-        self.mean = nn.Sequential(
-            nn.Conv2d(student_channels, teacher_channels, 1, bias=False),
-            nn.ReLU(),
-            nn.Conv2d(teacher_channels, teacher_channels, 1, bias=False),
-            nn.ReLU(),
-            nn.Conv2d(teacher_channels, teacher_channels, 1, bias=False),
-        )
+        conv = partial(nn.Conv2d, out_channels=teacher_channels, kernel_size=1, bias=False)
+        layers = conv(student_channels), nn.ReLU(), conv(teacher_channels), nn.ReLU(), conv(teacher_channels)
+        self.mean = nn.Sequential(*layers)
         # softplus of this is the variance that training starts from
         self.spread = nn.Parameter(torch.full((teacher_channels,), math.log(math.expm1(variance - smallest))))
         self.smallest = smallest
@@ -32,11 +29,11 @@ class Predictor(nn.Module):
         return 0.5 * ((self.mean(student) - teacher).pow(2) / variance + variance.log()).mean()
 
 
+@loss_of("vid", sized_by_maps, reads="maps", weight=1.0, source="Ahn et al., 2019, arXiv:1904.05835")
 class VIDLoss(nn.Module):
     """Negative log-likelihood of the teacher's maps given the student's, summed over stages (arXiv:1904.05835, eq. 6).
 
-    `variance` is where the variance of every channel starts, `smallest` is added to each. Built from example maps, two
-    lists of [B, channels, height, width], and called with two such lists, it returns a scalar, which may be negative (a
+    `variance` is where the variance of every channel starts, `smallest` is added to each. The value may be negative (a
     density, without its constant).
     """
 
@@ -48,7 +45,4 @@ class VIDLoss(nn.Module):
 
     def forward(self, student: list[Tensor], teacher: list[Tensor]) -> Tensor:
         pairs = pair_stages(student, teacher)
-        return sum(predictor(s, t.detach()) for predictor, (s, t) in zip(self.predictors, pairs, strict=True))
-
-
-register(Method("vid", sized_by_maps(VIDLoss), reads="maps", weight=1.0, source="Ahn et al., 2019, arXiv:1904.05835"))
+        return sum(predictor(s, t) for predictor, (s, t) in zip(self.predictors, pairs, strict=True))

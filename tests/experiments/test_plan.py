@@ -405,7 +405,7 @@ def test_what_another_process_trains_is_put_off_and_done_at_the_end():
 
 def test_every_network_has_its_published_rate(tiny, tmp_path, monkeypatch):
     tasks = []
-    monkeypatch.setattr(plan._Reproduction, "run", lambda self: tasks.extend(self.tasks))
+    monkeypatch.setattr(plan._Grid, "work", lambda self, *both: tasks.extend(task for some in both for task in some))
     pairs = [("vgg13", "MobileNetV2"), ("vgg13", "vgg8"), ("vgg13", "vgg8")]
     experiments.reproduce(pairs, ["kd"], [0], *tiny, training.PAPER, tmp_path)
     assert [(task.network, task.recipe.learning_rate) for task in tasks] == [
@@ -489,5 +489,5 @@ def test_a_busy_teacher_does_not_keep_the_students_alone_from_training(tiny, mon
     for name in ("train", "distill"):
         monkeypatch.setattr(api, name, watched(getattr(api, name)))
     teacher, students = experiments.course_runs(SMALL, ("kd", "alone"), *tiny)
-    assert order == ["busy", "resnet8 alone 4", "resnet8 alone 3", "resnet14 alone 7", "resnet8 kd 3", "resnet8 kd 4"]
+    assert order == ["busy", "resnet8 alone 4", "resnet8 alone 3", "resnet14 alone 7", "resnet8 kd 4", "resnet8 kd 3"]
     assert list(students) == [("kd", 3), ("alone", 3), ("kd", 4), ("alone", 4)] and len(teacher.rows) == 2

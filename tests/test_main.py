@@ -1,5 +1,6 @@
 """python -m dcd_utils, from its arguments to what it prints."""
 
+import contextlib
 import inspect
 import os
 import signal
@@ -337,12 +338,26 @@ GRID = ["reproduce", "--pairs", "resnet8:resnet8", "--seeds", "0", "--precision"
 GRID += ["--train-size", "96", "--test-size", "20"]
 
 
-def shell(folder: Path, *arguments: str, results: Path | None = None) -> subprocess.Popen:
-    """The command line in a process of its own, with a data folder of its own."""
-    settings = {**os.environ, "DCD_DATA": str(folder), "OMP_NUM_THREADS": "1", "TQDM_DISABLE": "1"}
-    command = [sys.executable, "-m", "dcd_utils", *GRID, "--results", str(results or folder / "r"), *arguments]
-    streams = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
-    return subprocess.Popen(command, env=settings, start_new_session=True, **streams)
+@pytest.fixture
+def shell():
+    """Start the command line in a process group of its own, with a data folder of its own; none outlives its test."""
+    processes = []
+
+    def start(folder: Path, *arguments: str, results: Path | None = None) -> subprocess.Popen:
+        settings = {**os.environ, "DCD_DATA": str(folder), "OMP_NUM_THREADS": "1", "TQDM_DISABLE": "1"}
+        command = [sys.executable, "-m", "dcd_utils", *GRID, "--results", str(results or folder / "r"), *arguments]
+        streams = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+        processes.append(subprocess.Popen(command, env=settings, start_new_session=True, **streams))
+        return processes[-1]
+
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored, it would be ignored in children too
+    yield start
+    signal.signal(signal.SIGINT, before)
+    for process in processes:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        process.stdout.close()
 
 
 def finish(process: subprocess.Popen) -> str:
@@ -370,14 +385,13 @@ def figures(folder: Path) -> dict[str, tuple]:
 
 
 @pytest.mark.timeout(900)
-def test_a_killed_grid_goes_on_to_the_same_figures(tmp_path):
+def test_a_killed_grid_goes_on_to_the_same_figures(shell, tmp_path):
     arguments = ["--methods", "alone", "dcd+kd", "--epochs", "4"]
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     process = shell(killed, *arguments)
     run = wait_for(process, killed, "runs/resnet8-dcd+kd-seed0-*/checkpoint-*.pt")
     process.kill()
     assert process.wait() != 0
-    process.stdout.close()
     assert read_record(run / "result.json")["state"] == "running", "killed in the middle of the student's run"
     assert len(figures(killed / "r")) == 1, "teacher and student alone are one run"
     assert "2 runs, 1 of them there already" in finish(shell(killed, *arguments))
@@ -386,7 +400,7 @@ def test_a_killed_grid_goes_on_to_the_same_figures(tmp_path):
 
 
 @pytest.mark.timeout(900)
-def test_processes_share_a_grid_and_train_each_run_once(tmp_path):
+def test_processes_share_a_grid_and_train_each_run_once(shell, tmp_path):
     output = finish(shell(tmp_path, "--methods", "alone", "kd", "dcd", "--epochs", "2", "--jobs", "2"))
     assert len(figures(tmp_path / "r")) == 3 and "| DCD |" in output
     # teacher and student alone are the same run here: same network, seed and recipe
@@ -395,7 +409,7 @@ def test_processes_share_a_grid_and_train_each_run_once(tmp_path):
 
 
 @pytest.mark.timeout(900)
-def test_two_processes_that_finish_the_same_run_write_one_whole_record(tmp_path):
+def test_two_processes_that_finish_the_same_run_write_one_whole_record(shell, tmp_path):
     arguments = ["--methods", "kd", "--epochs", "1"]
     processes = [shell(tmp_path / name, *arguments, results=tmp_path / "r") for name in ("a", "b")]
     for process in processes:
@@ -406,12 +420,11 @@ def test_two_processes_that_finish_the_same_run_write_one_whole_record(tmp_path)
 
 
 @pytest.mark.timeout(900)
-def test_workers_end_with_their_parent(tmp_path):
+def test_workers_end_with_their_parent(shell, tmp_path):
     process = shell(tmp_path, "--methods", "alone", "kd", "--epochs", "500", "--jobs", "2")
     run = wait_for(process, tmp_path, "runs/*/checkpoint-*.pt")
     process.kill()
     process.wait()
-    process.stdout.close()
     time.sleep(3)
     last = (run / "result.json").stat().st_mtime_ns
     time.sleep(5)  # an epoch takes a fraction of that
@@ -420,7 +433,7 @@ def test_workers_end_with_their_parent(tmp_path):
 
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("jobs", ["1", "2"])
-def test_ctrl_c_in_a_terminal_stops_every_process_without_a_traceback(tmp_path, jobs):
+def test_ctrl_c_in_a_terminal_stops_every_process_without_a_traceback(shell, tmp_path, jobs):
     process = shell(tmp_path, "--methods", "alone", "kd", "--epochs", "500", "--jobs", jobs)
     run = wait_for(process, tmp_path, "runs/*/checkpoint-*.pt")
     time.sleep(2)  # let the other worker go past its imports
@@ -435,12 +448,13 @@ class Answers(list):
     put = list.append
 
 
-def test_a_process_of_many_answers_what_is_wrong(small_shapes, monkeypatch):
+def test_a_process_of_many_answers_what_is_wrong(small_shapes, monkeypatch, tmp_path):
     monkeypatch.setattr(workers.torch, "set_num_threads", lambda number: None)
     for methods, expected in ((["dcb"], 'method "dcb" does not exist'), (["alone"], None)):
         answers = Answers()
         options = command_line._parser().parse_args(
             ["reproduce", "--pairs", "resnet8:resnet8", "--methods", *methods, "--seeds", "0", *QUICKLY]
+            + ["--results", str(tmp_path)]
         )
         workers._answer("dcd_utils.__main__", "_train_grid", options, answers)
         [answer] = answers

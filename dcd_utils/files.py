@@ -1,7 +1,5 @@
 """Where the course keeps what it downloads and trains, and files that are whole or absent. Needs nothing but Python."""
 
-from __future__ import annotations
-
 import contextlib
 import hashlib
 import os
@@ -13,8 +11,7 @@ _STALE = 3600  # seconds after which an unfinished file is nobody's
 
 
 def data_dir() -> Path:
-    """Return the folder of downloads and runs: the environment variable DCD_DATA, else the checkout's `data/`, else
-    `./data`.
+    """Return the folder of downloads and runs: DCD_DATA of the environment, else the checkout's `data/`, else `./data`.
 
     A relative DCD_DATA is made absolute when it is first read, for child processes too: it names one folder for good.
     """

@@ -1,13 +1,10 @@
 """What a network or a loss computes, beyond its weights: a fingerprint of its structure, its settings and its code."""
 
-from __future__ import annotations
-
 import dis
 import functools
 import hashlib
 import inspect
 import sys
-import sysconfig
 import types
 import warnings
 from collections.abc import Iterable, Mapping
@@ -32,11 +29,8 @@ def fingerprint(value: Any, name: str) -> str:
 
     Reads a network's tree of modules, their settings and hooks, and the code of whatever is not part of an installed
     library, through every function, class and global that this code reaches. Code is compared as Python compiled it,
-    so comments do not count and another Python version is another fingerprint.
-
-    Args:
-        value: a module, a function, or any object.
-        name: how a warning calls it, which says once what could not be looked into.
+    so comments do not count and another Python version is another fingerprint. A warning that calls the value `name`
+    says once what could not be looked into.
     """
     reader = _Reader()
     reader.add(value, name)
@@ -78,10 +72,8 @@ class _Reader:
             self.module(value, place)
         elif isinstance(value, Mapping):
             self.items(value.items(), place)
-        elif isinstance(value, set | frozenset):
-            self.items(enumerate(sorted(value, key=repr)), place)
-        elif isinstance(value, tuple | list):
-            self.items(enumerate(value), place)
+        elif isinstance(value, tuple | list | set | frozenset):
+            self.items(enumerate(value if isinstance(value, tuple | list) else sorted(value, key=repr)), place)
         elif isinstance(value, types.FunctionType):
             self.function(value, place)
         elif isinstance(value, types.MethodType):
@@ -97,10 +89,8 @@ class _Reader:
             self.token(value.__name__)
             if _library(value.__name__) is None:
                 self.opaque.append(f"{place}: module {value.__name__}")
-        elif isinstance(value, types.BuiltinFunctionType | torch.dtype | torch.device | torch.Size):
+        elif isinstance(value, types.BuiltinFunctionType | torch.dtype | torch.device | torch.fx.Graph):
             self.token(getattr(value, "__name__", str(value)))
-        elif isinstance(value, torch.fx.Graph):  # of a network that a library traced
-            self.token(str(value))
         elif isinstance(value, torch.Generator):
             self.add(value.get_state(), place)
         else:
@@ -152,8 +142,7 @@ class _Reader:
         if not isinstance(value, types.ModuleType) or _library(value.__name__) is not None:
             return self.add(value, place)
         self.token(value.__name__)
-        used = _names(function.__code__, "LOAD_ATTR", "LOAD_METHOD", "IMPORT_FROM") & vars(value).keys()
-        for name in sorted(used):
+        for name in sorted(_names(function.__code__, "LOAD_ATTR", "LOAD_METHOD", "IMPORT_FROM") & vars(value).keys()):
             member = vars(value)[name]
             if not isinstance(member, types.ModuleType) or member.__name__.startswith(value.__name__ + "."):
                 self.reached(member, f"{place}.{name}", function)
@@ -208,8 +197,7 @@ def _library(module_name: str | None) -> str | None:
         path = inspect.getfile(sys.modules[root])
     except (KeyError, TypeError, OSError):
         return None
-    installed = {sysconfig.get_paths()[name] for name in ("stdlib", "purelib", "platlib")}
-    if not path.startswith(tuple(installed)) and not {"site-packages", "dist-packages"} & set(Path(path).parts):
+    if not {"site-packages", "dist-packages"} & set(Path(path).parts):
         return None
     try:
         return metadata.version(root)
@@ -217,13 +205,8 @@ def _library(module_name: str | None) -> str | None:
         return ""
 
 
-def _instructions(code: types.CodeType) -> Iterable[dis.Instruction]:
-    yield from dis.get_instructions(code)
-    for constant in code.co_consts:
-        if isinstance(constant, types.CodeType):
-            yield from _instructions(constant)
-
-
 def _names(code: types.CodeType, *operations: str) -> set[str]:
     """What these operations name in a function's code, and in the functions within it."""
-    return {step.argval for step in _instructions(code) if step.opname in operations}
+    names = {step.argval for step in dis.get_instructions(code) if step.opname in operations}
+    inner = (constant for constant in code.co_consts if isinstance(constant, types.CodeType))
+    return names.union(*(_names(constant, *operations) for constant in inner))

@@ -72,15 +72,10 @@ def execute(path: Path, output: Path, parameters: dict | None, in_place: bool, b
         if known and (unknown := sorted(set(parameters or ()) - set(known))):
             raise ValueError(f"its cell tagged `parameters` does not set {', '.join(unknown)}: leave the option out")
         notebook = papermill.execute_notebook(
-            path,
-            output / path.name,
-            parameters if known else None,
-            kernel_name="python3",
-            cwd=path.parent,
-            start_timeout=300,  # a busy machine may take long to import a kernel
-            progress_bar=bar and {"desc": path.stem, "leave": False, "disable": None},
+            path, output / path.name, parameters if known else None, kernel_name="python3", cwd=path.parent,
+            progress_bar=bar and {"desc": path.stem, "leave": False, "disable": None}, coalesce_streams=True,
             on_cell_execute=lambda cell_index, **_: reached.append(cell_index),
-            coalesce_streams=True,
+            start_timeout=300,  # a busy machine may take long to import a kernel
             extra_arguments=["--log-level=ERROR"],  # each kernel would warn that it talks over loopback unencrypted
         )
         pages.write_notebook(notebook, output / path.name)

@@ -40,14 +40,14 @@ def write_notebook(notebook, path: Path, committed: bool = False) -> None:
     notebook.metadata = {"kernelspec": KERNEL, "language_info": {"name": "python"}}
     for cell in notebook.cells:
         cell.metadata = {key: cell.metadata[key] for key in ("tags", "nbgrader") if cell.metadata.get(key)}
-        outputs = [output for output in cell.get("outputs", []) if WIDGET not in output.get("data", {})]
+        if cell.cell_type != "code":
+            continue
+        outputs = [output for output in cell.outputs if WIDGET not in output.get("data", {})]
         if "interactive" in cell.metadata.get("tags", []):
-            if committed:
-                outputs = []
-            elif len(outputs) < len(cell.outputs):
+            if len(outputs) < len(cell.outputs):
                 outputs.append(nbformat.v4.new_output("stream", text=NO_CONTROLS))
-        if cell.cell_type == "code":
-            cell.outputs = outputs
+            outputs = [] if committed else outputs
+        cell.outputs = outputs
         for output in outputs if committed else []:
             if output.output_type == "stream":
                 output.text = without_machine_paths(output.text)

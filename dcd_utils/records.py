@@ -1,7 +1,5 @@
 """Records: what a run did, as JSON with a checksum of itself. Tables and pictures are made of these files alone."""
 
-from __future__ import annotations
-
 import datetime
 import json
 from pathlib import Path
@@ -18,13 +16,8 @@ def make_record(config: dict, data: dict, state: str = "finished", **results: An
     how much there is of it (name, train, test), what computed, when, and results such as accuracy (%), the reason of a
     failure, or a history (a list of rows)."""
     return {
-        "kind": config["kind"],
-        "state": state,
-        "data": data,
-        "config": config,
-        "hardware": runtime.hardware(),
-        "versions": runtime.versions(),
-        "date": datetime.date.today().isoformat(),
+        "kind": config["kind"], "state": state, "data": data, "config": config,
+        "hardware": runtime.hardware(), "versions": runtime.versions(), "date": datetime.date.today().isoformat(),
         **results,
     }
 
@@ -38,11 +31,7 @@ def write_record(path: Path, record: dict) -> None:
 
 
 def read_record(path: Path) -> dict[str, Any]:
-    """Read a record, without its checksum.
-
-    Raises:
-        ValueError: the file is damaged, or is something else.
-    """
+    """Read a record, without its checksum; ValueError if the file is damaged, or is something else."""
     try:
         record = json.loads(path.read_bytes())
         if not isinstance(record, dict) or not {"kind", "state", "config", "sha256"} <= set(record):

@@ -1,7 +1,5 @@
 """The device, random numbers that anyone can repeat, and what this machine is."""
 
-from __future__ import annotations
-
 import contextlib
 import ctypes
 import hashlib
@@ -24,8 +22,7 @@ _REPORTED = ("torch", "torchvision", "numpy", "scikit-learn", "umap-learn", "mat
 def device(name: str | None = None) -> torch.device:
     """Return the device to compute on: `name` if given, else CUDA, else Apple's MPS, else the CPU.
 
-    Raises:
-        ValueError: the named device is not available on this machine.
+    A device that this machine does not have is a ValueError.
     """
     available = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
     chosen = torch.device(name or next(kind for kind, present in available.items() if present))
@@ -44,10 +41,7 @@ def seed_everything(seed: int) -> None:
 
 
 def generator(*key: object) -> torch.Generator:
-    """Return a CPU generator that depends on nothing but `key`, for instance ("batches", seed, epoch).
-
-    Such randomness needs no state in checkpoints, and two runs with equal keys see equal draws.
-    """
+    """Return a CPU generator that depends on nothing but `key`: equal keys see equal draws, and no state is kept."""
     state = hashlib.sha256("/".join(map(str, key)).encode()).digest()[:8]
     return torch.Generator().manual_seed(int.from_bytes(state, "little") % 2**63)
 
@@ -63,12 +57,10 @@ def digest(tensors: Mapping[str, torch.Tensor]) -> str:
 
 def versions() -> dict[str, str]:
     """Return the installed versions of the libraries that shape a result; "not installed" where one is missing."""
-    installed = {"python": platform.python_version()}
+    installed = {"python": platform.python_version(), **dict.fromkeys(_REPORTED, "not installed")}
     for name in _REPORTED:
-        try:
+        with contextlib.suppress(metadata.PackageNotFoundError):
             installed[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            installed[name] = "not installed"
     return installed
 
 
@@ -79,25 +71,20 @@ def cores() -> int:
 
 def hardware() -> str:
     """Return one line that names the processor, its usable cores and the accelerator, as records carry it."""
-    line = f"{_processor()}, {cores()} cores, {torch.get_num_threads()} threads"
+    name = re.search(r"model name\s*: (.*)", _read("/proc/cpuinfo"))
+    processor = name[1].strip() if name else platform.processor() or platform.machine()
+    if name and bf16_pays(torch.device("cpu")):
+        processor += " with AVX-512 BF16"
+    line = f"{processor}, {cores()} cores, {torch.get_num_threads()} threads"
     if torch.cuda.is_available():
         return f"{line}, {torch.cuda.get_device_name()}"
     return f"{line}, Apple GPU (mps)" if torch.backends.mps.is_available() else line
 
 
-def _processor() -> str:
-    name = re.search(r"model name\s*: (.*)", _read("/proc/cpuinfo"))
-    if name is None:
-        return platform.processor() or platform.machine()
-    return name[1].strip() + (" with AVX-512 BF16" if bf16_pays(torch.device("cpu")) else "")
-
-
 def _read(path: str) -> str:
-    """Return what the system says of itself in a file; nothing where it has no such file."""
-    try:
+    with contextlib.suppress(OSError):  # a system without such files
         return Path(path).read_text()
-    except OSError:
-        return ""
+    return ""
 
 
 def bf16_pays(on: torch.device) -> bool:
@@ -107,9 +94,8 @@ def bf16_pays(on: torch.device) -> bool:
     if on.type != "cpu":
         return False
     capabilities = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
-    if capabilities:
-        return any(capabilities.get(name) for name in ("avx512_bf16", "amx_bf16", "amx"))
-    return "avx512_bf16" in _read("/proc/cpuinfo")
+    native = [name for name in ("avx512_bf16", "amx_bf16", "amx") if capabilities.get(name)]
+    return bool(native) if capabilities else "avx512_bf16" in _read("/proc/cpuinfo")
 
 
 def reuse_freed_memory() -> bool:

@@ -19,8 +19,7 @@ from dcd_utils.records import make_record, read_record, write_record
 from dcd_utils.training import api
 from dcd_utils.training.config import config, network_facts, run_name, weights_digest
 from dcd_utils.training.loop import NonFiniteLoss, evaluate
-from dcd_utils.training.precision import resolve_precision
-from dcd_utils.training.recipe import Recipe, recipe_for
+from dcd_utils.training.recipe import Recipe, recipe_for, resolve_precision
 from dcd_utils.training.runs import RECORD, Run, RunBusy, RunFailed, RunFolder
 from dcd_utils.training.teacher import parse_cache
 

@@ -23,7 +23,7 @@ from dcd_utils.data.views import NUM_VIEWS
 from dcd_utils.records import make_record
 from dcd_utils.training import PAPER, FrozenTeacher, Job, NoTeacher, StoredTeacher, batches, train_epoch
 from dcd_utils.training.loop import make_optimizer
-from dcd_utils.training.precision import autocast, resolve_precision
+from dcd_utils.training.recipe import autocast, resolve_precision
 
 WAYS = ("plain", "live", "cached", "student_alone")
 METHOD = "dcd+kd"

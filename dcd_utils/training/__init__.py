@@ -1,8 +1,7 @@
 """Training: recipes, the loop, and runs that are found again by their config."""
 
 from dcd_utils.training.api import check_method, distill, train
-from dcd_utils.training.batches import batches
-from dcd_utils.training.loop import Job, NonFiniteLoss, evaluate, train_epoch
+from dcd_utils.training.loop import Job, NonFiniteLoss, batches, evaluate, train_epoch
 from dcd_utils.training.recipe import PAPER, QUICK, QUICK_TEACHER, Recipe, recipe_for
 from dcd_utils.training.runs import Run, RunBusy, RunFailed
 from dcd_utils.training.teacher import FrozenTeacher, NoTeacher, StoredTeacher

@@ -1,9 +1,8 @@
 """Train a network, or distil one into another; a run with exactly the same config is loaded instead."""
 
-from __future__ import annotations
-
 import inspect
 import os
+from collections.abc import Callable
 from dataclasses import replace
 
 import torch
@@ -14,8 +13,7 @@ from dcd_utils import losses, models, runtime
 from dcd_utils.data import ImageSet
 from dcd_utils.training.config import config, network_facts
 from dcd_utils.training.loop import Job, NonFiniteLoss, check_outputs, fit
-from dcd_utils.training.precision import resolve_precision
-from dcd_utils.training.recipe import QUICK, Recipe
+from dcd_utils.training.recipe import QUICK, Recipe, resolve_precision
 from dcd_utils.training.runs import Run, RunBusy, RunFolder
 from dcd_utils.training.teacher import FrozenTeacher, NoTeacher, StoredTeacher, lent, parse_cache
 
@@ -29,23 +27,20 @@ def train(
     Args:
         model: trained in place; its present weights are the start.
         train, test: image sets on one device, which becomes the device of training.
-        recipe: how to train.
         seed: decides batches and views; a student distilled with the same seed sees the same ones.
         run_dir: the run's folder; None: `data/runs/<name>-<hash of config>`. An unfinished run in it is taken up
             where it stopped.
         plain: no trick that saves time: 32-bit numbers, channels first in memory, one weight after the other in the
             optimiser, and (in `distill`) a teacher that answers live. For comparison; it is another run.
-        compile: send forward passes through torch.compile (mode "reduce-overhead"). It rounds otherwise, so it is
-            another run. Never measured on a GPU yet.
+        compile: send forward passes through torch.compile. It rounds otherwise, so it is another run.
         wait: whether to wait for another process that is training this very run, and then to load it.
 
     Raises:
         ValueError: the outputs do not match the classes, train and test disagree, nothing in the network can be
             trained, the folder holds another run, or a file of the run is damaged.
         RunBusy: another process is training this run, and wait is False.
-        RunFailed: this run stopped being finite before.
         RuntimeError: the device ran out of memory; earlier checkpoints stay as they were.
-        NonFiniteLoss: a loss term stopped being finite; the run is noted as failed.
+        NonFiniteLoss, RunFailed: a loss term stopped being finite, now or in an earlier call.
     """
     recipe = _decided(model, train, test, recipe, plain)
     job = Job(model, losses.Objective(), NoTeacher(), train, test, recipe, seed, plain, compile)
@@ -66,13 +61,13 @@ def distill(
         weights: replaces weights of the objective, for instance {"dcd": 2.0}.
         options: settings of the method's loss, for instance {"alpha": 0.0}.
         cache: where the teacher's answers are kept for all runs that ask for the same: "auto", "off", "device",
-            "memory" or "file" (see `training.StoredTeacher`). The training is the same with and without, unless
-            ":fp16" stands behind it. A method that reads maps always has a live teacher.
+            "memory" or "file" (see `training.StoredTeacher`). The training is the same, unless ":fp16" stands behind
+            it. A method that reads maps always has a live teacher.
         Others as in `train`.
 
     Raises:
-        ValueError: an unknown method; teacher and student know different classes or share weights; a table of answers
-            that does not fit where it was asked for. Others as in `train`.
+        ValueError: an unknown method; teacher and student know different classes or share weights; the answers do not
+            fit where they were to be kept. Others as in `train`.
     """
     parts = (student, teacher, train, test, method, recipe, seed)
     job, facts = prepare(*parts, weights=weights, options=options, cache=cache, plain=plain, compile=compile)
@@ -91,7 +86,6 @@ def prepare(
     """
     losses.parse(method)
     _, storage = parse_cache(cache)
-    student, teacher = student.to(train.device), teacher.to(train.device)
     teacher_classes = getattr(teacher, "classes", None)
     if teacher_classes is not None and tuple(teacher_classes) != tuple(train.classes):
         raise ValueError(
@@ -108,9 +102,9 @@ def prepare(
         labels = train.labels.cpu()
         objective = losses.objective(method, *examples, weights=weights, train_labels=labels, **(options or {}))
     facts = config(
-        student, train, test, recipe, seed, method=method, objective=objective, options=options,
-        teacher=teacher_facts or network_facts(teacher, train.num_classes),
-        stored_answers=None if plain or objective.reads_maps else storage, plain=plain, compile=compile,
+        student, train, test, recipe, seed, method=method, objective=objective, options=options, plain=plain,
+        teacher=teacher_facts or network_facts(teacher, train.num_classes), compile=compile,
+        stored_answers=None if plain or objective.reads_maps else storage,
     )
     return Job(student, objective, NoTeacher(), train, test, recipe, seed, plain, compile), facts
 
@@ -122,19 +116,17 @@ def check_method(
 ) -> None:
     """Try a method on one batch, before hours of training: with networks that are trained or not.
 
-    Raises:
-        ValueError: the method cannot work with this pair, this batch size, or these options, or `cache` is no place.
+    A pair, a batch size or options that the method cannot work with are a ValueError, and so is an unknown `cache`.
     """
     losses.parse(method)
     parse_cache(cache)
-    pair, options = (student.to(train.device), teacher.to(train.device)), options or {}
-    examples = [_example(network, train, role) for network, role in zip(pair, ("student", "teacher"), strict=True)]
+    options, labels = options or {}, train.labels.cpu()
+    examples = [_example(student, train, "student"), _example(teacher, train, "teacher")]
     repeated = torch.arange(min(batch_size, len(train)), device=train.device) % len(examples[0].logits)
     examples = [
         models.Features([stage_map[repeated] for stage_map in maps], pooled[repeated], logits[repeated])
         for maps, pooled, logits in examples
     ]
-    labels = train.labels.cpu()
     with torch.random.fork_rng(devices=[]):
         try:
             objective = losses.objective(method, *examples, weights=weights, train_labels=labels, **options)
@@ -150,14 +142,13 @@ def check_method(
         objective.to(train.device)(*examples, train.labels[indices], indices)
         stage = objective.stage()
         if stage is not None and stage[1].preactivation:
-            for network in pair:
+            for network in (student, teacher):
                 network.features(train.batch(indices[:2]), preactivation=True)
 
 
 def _run(job: Job, facts: dict, teacher: nn.Module | None, run_dir, cache: str, wait: bool) -> Run:
     """Load the run that has this config, or train it."""
-    data = {"name": job.train.name, "train": len(job.train), "test": len(job.test)}
-    folder = RunFolder(run_dir, facts, data)
+    folder = RunFolder(run_dir, facts, {"name": job.train.name, "train": len(job.train), "test": len(job.test)})
     label = f"{facts['network']['name']}-{facts['method']}-seed{job.seed}"
     job.model.classes = job.train.classes
 
@@ -179,9 +170,8 @@ def _run(job: Job, facts: dict, teacher: nn.Module | None, run_dir, cache: str, 
     with folder.claimed(on_wait):
         if run := finished():
             return run
-        state = folder.begin()
         try:
-            history, remark = _learn(job, folder, teacher, cache, state, label)
+            history, remark = _learn(job, folder, teacher, cache, label)
         except torch.OutOfMemoryError as error:
             raise RuntimeError(
                 f"{label}: {job.train.device} ran out of memory with {job.recipe.batch_size} images of "
@@ -199,36 +189,41 @@ def _run(job: Job, facts: dict, teacher: nn.Module | None, run_dir, cache: str, 
     return run
 
 
-def _learn(job: Job, folder: RunFolder, teacher: nn.Module | None, cache: str, state: dict | None, label: str):
+def _learn(job: Job, folder: RunFolder, teacher: nn.Module | None, cache: str, label: str):
     """Train a job to its last epoch; return the history, and a remark for the line that reports the run."""
-    if job.train.device.type == "cpu" and not job.plain:
+    device, state = job.train.device, folder.begin()
+    if device.type == "cpu" and not job.plain:
         runtime.reuse_freed_memory()
-    if job.train.device.type in ("cuda", "cpu"):
-        # convolutions run faster on this layout
-        layout = torch.contiguous_format if job.plain else torch.channels_last
+    if device.type in ("cuda", "cpu"):  # convolutions run faster with the channels last
         train, test = (replace(images, channels_last=not job.plain) for images in (job.train, job.test))
         job = replace(job, train=train, test=test)
         for network in (job.model, teacher) if teacher is not None else (job.model,):
-            network.to(memory_format=layout)
-    job.model.to(job.train.device), job.objective.to(job.train.device)
+            network.to(memory_format=torch.contiguous_format if job.plain else torch.channels_last)
+    job.model.to(device), job.objective.to(device)
     guide, remark = _guide(job, teacher, cache, folder.config)
     state = _first_stage(job, folder, teacher, state, label)
-    done = len(state["history"]) if state else 0
-    with tqdm(total=job.recipe.epochs, initial=done, desc=label, unit="epoch", leave=False) as bar:
-
-        def on_epoch(state):
-            folder.save_checkpoint(state)
-            bar.set_postfix_str(f"{state['history'][-1]['test_accuracy']:.1f} %")
-            bar.update()
-
-        history = fit(replace(job, teacher=guide), state, on_epoch)
+    history = _fit(replace(job, teacher=guide), state, label, folder.save_checkpoint)
     if getattr(guide, "storage_error", 0):
         remark += f", stored answers off by at most {guide.storage_error:.1g}"
     return history, remark
 
 
+def _fit(job: Job, state: dict | None, label: str, keep: Callable[[dict], None]) -> list[dict[str, float]]:
+    """`fit` behind a progress bar; `keep` receives the state after every epoch."""
+    done = len(state["history"]) if state else 0
+    with tqdm(total=job.recipe.epochs, initial=done, desc=label, unit="epoch", leave=False) as bar:
+
+        def on_epoch(state):
+            keep(state)
+            if job.test is not None:
+                bar.set_postfix_str(f"{state['history'][-1]['test_accuracy']:.1f} %")
+            bar.update()
+
+        return fit(job, state, on_epoch)
+
+
 def _guide(job: Job, teacher: nn.Module | None, cache: str, facts: dict):
-    """Return the teacher that the loop asks, and a remark for the line that reports the run."""
+    """Return the teacher that the loop asks, and a remark."""
     if teacher is None:
         return NoTeacher(), ""
     live = FrozenTeacher(teacher, job.recipe.batch_size, job.compile)
@@ -258,22 +253,18 @@ def _first_stage(job: Job, folder: RunFolder, teacher: nn.Module | None, state: 
     epochs, rate = max(1, job.recipe.epochs // 8), min(stage.learning_rate, job.recipe.learning_rate)
     recipe = job.recipe.but(epochs=epochs, schedule="steps", milestones=(), learning_rate=rate)
     show = _Preactivated if stage.preactivation else lambda network: network
-    first_state = state["first_stage"] if state is not None else None
-    done = len(first_state["history"]) if first_state else 0
-    with tqdm(total=epochs, initial=done, desc=f"{label} (first stage)", unit="epoch", leave=False) as bar:
+    if state is not None:
+        job.objective.load_state_dict(state["objective"])
+    first = replace(
+        job, model=show(job.model), objective=objective.to(job.train.device),
+        teacher=FrozenTeacher(show(teacher), recipe.batch_size, job.compile), test=None, recipe=recipe,
+        seed=f"{job.seed}/first", plain=False,
+    )
 
-        def on_epoch(first_state):
-            folder.save_checkpoint({"first_stage": first_state, "objective": job.objective.state_dict(), "history": []})
-            bar.update()
+    def keep(first_state):
+        folder.save_checkpoint({"first_stage": first_state, "objective": job.objective.state_dict(), "history": []})
 
-        if state is not None:
-            job.objective.load_state_dict(state["objective"])
-        first = replace(
-            job, model=show(job.model), objective=objective.to(job.train.device),
-            teacher=FrozenTeacher(show(teacher), recipe.batch_size, job.compile), test=None, recipe=recipe,
-            seed=f"{job.seed}/first", plain=False,
-        )
-        fit(first, first_state, on_epoch)
+    _fit(first, state and state["first_stage"], f"{label} (first stage)", keep)
     return None
 
 
@@ -302,7 +293,7 @@ def _decided(model: nn.Module, train: ImageSet, test: ImageSet, recipe: Recipe, 
             f"nothing in the {type(model).__name__} can be trained: all its parameters have requires_grad=False. Pass "
             "another network, or call its requires_grad_(True)"
         )
-    _example(model.to(train.device), train, "network")
+    _example(model, train, "network")
     return recipe.but(precision="fp32" if plain else resolve_precision(recipe.precision, train.device, model))
 
 
@@ -315,13 +306,12 @@ def _example(model: nn.Module, image_set: ImageSet, role: str) -> models.Feature
             "create it with models.create, pass a torchvision or timm network through models.wrap, or give it one"
         )
     with lent(model):
-        output = model.eval().features(image_set.batch(torch.arange(2, device=image_set.device)))
+        output = model.to(image_set.device).eval().features(image_set.batch(torch.arange(2, device=image_set.device)))
     check_outputs(output.logits, image_set, role)
     return output
 
 
 def _storage(network: nn.Module) -> set[int]:
-    """Return where the weights lie in memory."""
     return {parameter.untyped_storage().data_ptr() for parameter in network.parameters() if parameter.numel()}
 
 

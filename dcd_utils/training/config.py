@@ -1,9 +1,6 @@
 """What a run is: everything that decides its result, said in one place."""
 
-from __future__ import annotations
-
 import functools
-import hashlib
 import json
 from dataclasses import asdict
 from typing import Any
@@ -11,7 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from dcd_utils import losses, models, runtime
+from dcd_utils import files, losses, models, runtime
 from dcd_utils.data import ImageSet
 from dcd_utils.fingerprint import fingerprint, is_settled
 from dcd_utils.training.recipe import Recipe
@@ -26,12 +23,8 @@ def config(
 ) -> dict[str, Any]:
     """Return everything that decides a run's result, as JSON: two runs with equal configs are the same run.
 
-    Args:
-        network: the network to train, as it is before.
-        recipe: with its precision decided ("fp32" or "bf16").
-        method, objective, options: as given to `distill`, and the objective that was built from it.
-        teacher: `network_facts` of the teacher.
-        stored_answers: "fp16" or "bf16" where a teacher's answers are rounded for storing.
+    The recipe's precision is decided, `teacher` holds the teacher's `network_facts`, and `stored_answers` is "fp16" or
+    "bf16" where its answers are rounded for storing.
     """
     written = {"train": train, "test": test, "recipe": recipe}
     facts = {
@@ -39,21 +32,15 @@ def config(
         "kind": "train" if method == "alone" else "distill",
         "network": network_facts(network, train.num_classes)
         | {"frozen": [name for name, parameter in network.named_parameters() if not parameter.requires_grad]},
-        "train": train.digest(),
-        "test": test.digest(),
-        "recipe": asdict(recipe),
-        "seed": seed,
+        "train": train.digest(), "test": test.digest(), "recipe": asdict(recipe), "seed": seed,
         "method": method.lower(),
         "code": {name: fingerprint(value, name) for name, value in written.items() if not is_settled(value)},
-        "plain": plain,
-        "compile": compile,
+        "plain": plain, "compile": compile,
     }
     if method != "alone":
-        facts["options"] = options or {}
-        facts["weights"] = objective.weights if objective is not None else {}
+        weights = objective.weights if objective is not None else {}
+        facts |= {"options": options or {}, "weights": weights, "teacher": teacher, "stored_answers": stored_answers}
         facts["code"] |= loss_code(objective) if objective is not None else {}
-        facts["teacher"] = teacher
-        facts["stored_answers"] = stored_answers
     return json.loads(json.dumps(facts, default=lambda value: fingerprint(value, "an option")))
 
 
@@ -100,7 +87,7 @@ def loss_code(objective: losses.Objective) -> dict[str, str]:
 
 def config_hash(config: dict) -> str:
     """Return twelve hexadecimal digits that stand for exactly this config."""
-    return hashlib.sha256(json.dumps(config, sort_keys=True).encode()).hexdigest()[:12]
+    return files.sha256(json.dumps(config, sort_keys=True).encode())[:12]
 
 
 def run_name(config: dict, method: str | None = None) -> str:

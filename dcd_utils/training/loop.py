@@ -1,9 +1,7 @@
 """The one training loop: the teacher and every student pass through it."""
 
-from __future__ import annotations
-
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -11,11 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from dcd_utils import runtime
-from dcd_utils.data import ImageSet
+from dcd_utils.data import ImageSet, views
 from dcd_utils.losses import Objective
-from dcd_utils.training.batches import draw, split, steps_per_epoch
-from dcd_utils.training.precision import autocast, resolve_precision
-from dcd_utils.training.recipe import Recipe
+from dcd_utils.training.recipe import Recipe, autocast, resolve_precision
 from dcd_utils.training.teacher import FrozenTeacher, NoTeacher, compiled
 
 
@@ -25,7 +21,7 @@ class NonFiniteLoss(RuntimeError):
 
 @dataclass(frozen=True, eq=False)
 class Job:
-    """What is trained, by what, on what: everything that the loop needs.
+    """What is trained, by what, on what.
 
     The objective's losses may have parameters of their own. Without `test` no accuracy is measured. The recipe's
     precision is decided, and the seed decides batches and views. `plain` has the optimiser go through the weights one
@@ -48,13 +44,38 @@ class Job:
         return compiled(self.model.features) if self.compile else self.model.features
 
 
+def draw(size: int, seed: int | str, epoch: int) -> tuple[Tensor, Tensor]:
+    """Return the order of the images in an epoch, and the view of each: both int64 [size], on the CPU."""
+    order = torch.randperm(size, generator=runtime.generator("order", seed, epoch))
+    return order, torch.randint(views.NUM_VIEWS, (size,), generator=runtime.generator("views", seed, epoch))
+
+
+def split(order: Tensor, drawn: Tensor, batch_size: int, device: torch.device | str) -> Iterator[tuple[Tensor, Tensor]]:
+    """Yield what `draw` returned batch by batch: (indices, views), both int64 [B], on the device.
+
+    The last batch holds what is left; a rest of one image is left out: one image has nothing to be contrasted with.
+    """
+    pairs = zip(order.to(device).split(batch_size), drawn.to(device).split(batch_size), strict=True)
+    return (pair for pair in pairs if len(pair[0]) > 1)
+
+
+def batches(
+    size: int, batch_size: int, seed: int | str, epoch: int, device: torch.device | str = "cpu"
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Yield (indices, views) of each step of an epoch: both int64 [B], every image once, in a random view."""
+    return split(*draw(size, seed, epoch), batch_size, device)
+
+
+def steps_per_epoch(size: int, batch_size: int) -> int:
+    """Return the number of batches that `batches` yields."""
+    return size // batch_size + (size % batch_size > 1)
+
+
 def make_optimizer(job: Job) -> torch.optim.SGD:
     """Return SGD over the network and whatever the losses learn (DCD: both linear maps, the scale and the bias)."""
     return torch.optim.SGD(
         [*job.model.parameters(), *job.objective.parameters()],
-        lr=job.recipe.learning_rate,
-        momentum=job.recipe.momentum,
-        weight_decay=job.recipe.weight_decay,
+        lr=job.recipe.learning_rate, momentum=job.recipe.momentum, weight_decay=job.recipe.weight_decay,
         nesterov=job.recipe.nesterov,
         # one kernel for all weights; the update is the same but for its last bits
         fused=True if job.train.device.type in ("cuda", "cpu") and not job.plain else None,
@@ -63,18 +84,14 @@ def make_optimizer(job: Job) -> torch.optim.SGD:
 
 
 def train_epoch(job: Job, optimizer: torch.optim.Optimizer, epoch: int) -> dict[str, float]:
-    """Pass once over the training images; return the mean of every loss term, and the training accuracy in %.
-
-    Raises:
-        NonFiniteLoss: a term stopped being finite.
-    """
+    """Pass once over the training images; return the mean of every loss term, and the training accuracy in %."""
     train, recipe = job.train, job.recipe
-    order, views = draw(len(train), job.seed, epoch)
+    order, drawn = draw(len(train), job.seed, epoch)
     steps = steps_per_epoch(len(train), recipe.batch_size)
-    job.teacher.prepare(order, views)
+    job.teacher.prepare(order, drawn)
     job.model.train()
     ledger = Ledger()
-    for step, (indices, batch_views) in enumerate(split(order, views, recipe.batch_size, train.device)):
+    for step, (indices, batch_views) in enumerate(split(order, drawn, recipe.batch_size, train.device)):
         optimizer.param_groups[0]["lr"] = recipe.learning_rate_at(epoch * steps + step, steps)
         images, labels = train.batch(indices, batch_views), train.labels[indices]
         with autocast(train.device, recipe.precision):
@@ -94,9 +111,8 @@ def fit(
 ) -> list[dict[str, float]]:
     """Train for the recipe's epochs and return one row of metrics per epoch.
 
-    Args:
-        state: what an earlier `on_epoch` received, to go on from there; the result is that of an unbroken run.
-        on_epoch: called after every epoch with all that is needed to go on: model, objective, optimizer, history.
+    After every epoch, `on_epoch` receives all that is needed to go on: model, objective, optimizer and history. Given
+    as `state`, it leads to the result of an unbroken run.
     """
     optimizer, history = make_optimizer(job), []
     if state is not None:
@@ -122,9 +138,7 @@ class Ledger:
     """Collects one value per term and step on the device, and reads them once, at the end of the epoch."""
 
     def __init__(self):
-        self.rows: list[Tensor] = []
-        self.sizes: list[int] = []
-        self.names: list[str] = []
+        self.rows, self.sizes, self.names = [], [], []
 
     def add(self, labels: Tensor, logits: Tensor, terms: dict[str, Tensor]) -> None:
         """Note a step: labels [B], logits [B, classes] and scalars by name, all detached."""
@@ -156,9 +170,6 @@ def evaluate(
     model: nn.Module, image_set: ImageSet, batch_size: int | None = None, precision: str = "auto"
 ) -> tuple[float, float]:
     """Return (top-1, top-5) accuracy in % on unaugmented images, batch norm in eval mode; the mode is restored.
-
-    Args:
-        batch_size: images in one pass; None: `runtime.inference_batch`.
 
     Raises:
         ValueError: the set is empty, or the network's outputs do not match its classes.

@@ -1,7 +1,5 @@
 """Runs: everything trained lies in a folder with its record, and is found again by the hash of its config."""
 
-from __future__ import annotations
-
 import contextlib
 import io
 import os
@@ -16,12 +14,10 @@ from torch import nn
 
 from dcd_utils import files, losses, models
 from dcd_utils.records import make_record, read_record, write_record
-from dcd_utils.training.config import config, differences, run_name, weights_digest
+from dcd_utils.training.config import differences, run_name, weights_digest
 
 if TYPE_CHECKING:
     import pandas as pd
-
-__all__ = ["Run", "RunBusy", "RunFailed", "RunFolder", "config"]
 
 RECORD, WEIGHTS, LEARNED = "result.json", "weights.safetensors", "losses.pt"
 
@@ -47,18 +43,13 @@ class Run:
     model: nn.Module
     record: dict[str, Any]
     run_dir: Path
-    _objective: losses.Objective = field(repr=False)
-    _problem: str | None = field(default=None, repr=False)
+    _objective: losses.Objective | ValueError = field(repr=False)
 
     @property
     def objective(self) -> losses.Objective:
-        """The losses with what they learned (for DCD: linear maps, scale and bias).
-
-        Raises:
-            ValueError: the file with what they learned is damaged; the model is whole.
-        """
-        if self._problem is not None:
-            raise ValueError(self._problem)
+        """The losses with what they learned (DCD: linear maps, scale, bias); ValueError if that file is damaged."""
+        if isinstance(self._objective, ValueError):
+            raise self._objective
         return self._objective
 
     @property
@@ -72,9 +63,8 @@ class Run:
         return self.record["history"]
 
     @property
-    def history(self) -> pd.DataFrame:
-        """One row per epoch: accuracies in %, every loss term (mean over the epoch), scale, bias, learning rate,
-        seconds."""
+    def history(self) -> "pd.DataFrame":
+        """One row per epoch: accuracies in %, mean of every loss term, scale, bias, learning rate, seconds."""
         import pandas as pd
 
         return pd.DataFrame(self.rows)
@@ -98,13 +88,10 @@ class Run:
 class RunFolder:
     """Reads and writes one run's files: each is whole or absent, and its SHA-256 stands in the record.
 
-    result.json is the record, from the first moment on; while the run trains, it names the checkpoint that it goes on
-    from. At the end stand weights.safetensors, and losses.pt with what the losses learned.
+    The record names the checkpoint that a run goes on from, and at the end its weights and what the losses learned.
 
-    Args:
-        path: the folder, or None: `data/runs/<name>-<hash of config>`.
-        config: what the run is; a folder that holds another one is refused, and nothing in it is touched.
-        data: what the record calls the data.
+    Without a path, the folder is `data/runs/<name>-<hash of config>`. One that holds another run is refused, and
+    nothing in it is touched. `data` is what the record says of the data.
     """
 
     def __init__(self, path: str | os.PathLike | None, config: dict, data: dict):
@@ -146,10 +133,7 @@ class RunFolder:
     def claimed(self, on_wait: Callable[[], None]) -> Iterator[None]:
         """Hold the run for this process alone: two notebooks that ask for one run train it once.
 
-        The lock of a process that dies is free again.
-
-        Args:
-            on_wait: called once if another process holds it, before waiting until that one is done or dead; may raise.
+        If another process holds it, call `on_wait`, which may raise, and wait until that one is done or dead.
         """
         name = files.sha256(str(self.path.resolve()).encode())[:16]
         folder = files.data_dir() / "runs" / ".locks"
@@ -160,35 +144,36 @@ class RunFolder:
         except Timeout:
             on_wait()
             lock.acquire()
-        with contextlib.ExitStack() as stack:
-            stack.callback(lock.release)
-            if self.path.exists():
-                files.remove_partials(self.path)  # of killed processes: nobody else may write here now
+        try:
+            files.remove_partials(self.path)  # of killed processes: nobody else may write here now
             yield
+        finally:
+            lock.release()
 
     def begin(self) -> dict | None:
-        """Make the folder the run's own; return the state to go on from, with its history, or None.
-
-        Raises:
-            ValueError: the checkpoint is damaged.
-        """
-        record = self.record()
-        self._record = make_record(self.config, self.data, "running", files={}, history=[])
-        if record is None or not record["files"]:
+        """Make the folder the run's own; return the state to go on from, with its history, or None."""
+        record = self.record() or {"files": {}, "history": []}
+        kept = {"files": record["files"], "history": record["history"]}
+        self._record = make_record(self.config, self.data, "running", **kept)
+        if not record["files"]:
             write_record(self.path / RECORD, self._record)
             return None
-        self._record |= {"files": record["files"], "history": record["history"]}
         (name,) = record["files"]
-        advice = f'delete the folder "{self.path}" to train this run from the start'
-        state = _loaded(self._read(name, advice))
+        state = _loaded(self._read(name, f'delete the folder "{self.path}" to train this run from the start'))
         return {"history": record["history"], **state}
 
     def save_checkpoint(self, state: dict) -> None:
-        """Keep all that is needed to go on after an epoch: "history", and tensors by name."""
-        history = state["history"] if "first_stage" not in state else []
+        """Keep all that is needed to go on after an epoch: "history", and tensors by name.
+
+        The record is written after the checkpoint that it names, and before the last one goes: a kill leaves one whole.
+        """
+        first = state.get("first_stage")
+        name = f"checkpoint-first-{len(first['history'])}.pt" if first else f"checkpoint-{len(state['history'])}.pt"
         content = _saved({key: value for key, value in state.items() if key != "history"})
-        done = len(history) if "first_stage" not in state else f"first-{len(state['first_stage']['history'])}"
-        self._keep(f"checkpoint-{done}.pt", content, history)
+        files.write_whole(self.path / name, content)
+        self._record |= {"files": {name: files.sha256(content)}, "history": state["history"]}
+        write_record(self.path / RECORD, self._record)
+        self._remove_checkpoints(name)
 
     def finish(self, model: nn.Module, objective: losses.Objective, history: list[dict]) -> dict[str, Any]:
         """Write weights and what the losses learned, then the record that marks the run as finished."""
@@ -204,8 +189,7 @@ class RunFolder:
             "history": history,
         }
         write_record(self.path / RECORD, self._record)
-        for checkpoint in self.path.glob("checkpoint-*.pt"):
-            checkpoint.unlink()
+        self._remove_checkpoints()
         return self._record
 
     def fail(self, reason: str) -> None:
@@ -213,32 +197,22 @@ class RunFolder:
         write_record(self.path / RECORD, self._record | {"state": "failed", "reason": reason})
 
     def load(self, record: dict, model: nn.Module, objective: losses.Objective) -> Run:
-        """Return a finished run with its weights loaded into `model`, and what was learned into `objective`.
-
-        Raises:
-            ValueError: the weights are damaged.
-        """
+        """Return a finished run: its weights in `model`, and in `objective` what was learned, if that file is whole."""
         self._record = record
         self._read(WEIGHTS, f'delete the folder "{self.path}" to train this run anew')
         models.load_weights(model, self.path / WEIGHTS)
-        problem = None
         if LEARNED in record["files"]:
+            advice = f'the model is whole; delete the folder "{self.path}" if you need what the losses learned anew'
             try:
-                advice = f'the model is whole; delete the folder "{self.path}" if you need what the losses learned anew'
-                state = _loaded(self._read(LEARNED, advice))
-                objective.load_state_dict(state)
+                objective.load_state_dict(_loaded(self._read(LEARNED, advice)))
             except ValueError as error:
-                problem = str(error)
-        return Run(model, record, self.path, objective, problem)
+                objective = error
+        return Run(model, record, self.path, objective)
 
-    def _keep(self, name: str, content: bytes, history: list[dict]) -> None:
-        """Write a checkpoint, then the record that names it, then remove the one before: a kill finds one of them."""
-        files.write_whole(self.path / name, content)
-        self._record |= {"files": {name: files.sha256(content)}, "history": history}
-        write_record(self.path / RECORD, self._record)
-        for other in self.path.glob("checkpoint-*.pt"):
-            if other.name != name:
-                other.unlink()
+    def _remove_checkpoints(self, but: str = "") -> None:
+        for checkpoint in self.path.glob("checkpoint-*.pt"):
+            if checkpoint.name != but:
+                checkpoint.unlink()
 
     def _read(self, name: str, advice: str) -> bytes:
         path = self.path / name

@@ -1,21 +1,19 @@
 """Teachers as the loop asks them: none, one that answers live, and one whose answers are stored.
 
-A frozen teacher in eval mode is a function of the image and its view, and there are 162 views: its logits and pooled
-features can be computed once and read back by every method, seed and run. They are stored in the very type that the
-network computed, so nothing is approximated.
+A frozen teacher in eval mode is a function of the image and its view, of which there are 162: its answers are computed
+once and read back by every method, seed and run, in the very type that the network computed.
 """
 
-from __future__ import annotations
-
 import json
+import math
 import os
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from filelock import FileLock
@@ -25,18 +23,18 @@ from dcd_utils import files, runtime
 from dcd_utils.data import ImageSet, views
 from dcd_utils.models import Features
 from dcd_utils.training.config import network_facts
-from dcd_utils.training.precision import autocast
+from dcd_utils.training.recipe import autocast
 
 PLACES = ("device", "memory", "file")
+_UNASKED = {"device": 0.5, "file": 0.25, "memory": 0.25}  # the share of what is free that "auto" takes at most
 STORAGE = {"fp16": torch.float16, "bf16": torch.bfloat16}
 _FORMAT = 3
 _HEADER = 4096  # bytes in front of a file's table: what it holds, as JSON
-_CHUNK = 16384  # rows that are checked or copied at once
-_TABLES: dict[str, Table] = {}  # the latest table in memory or on a device, by its key
+_CHUNK = 16384  # rows that are checked at once
 
 
 class NoTeacher:
-    """Stands where a teacher would, when a network learns from labels alone."""
+    """Stands where a teacher would when a network learns from labels alone."""
 
     def prepare(self, indices: Tensor, views: Tensor) -> None:
         """Do nothing."""
@@ -46,13 +44,9 @@ class NoTeacher:
 
 
 class FrozenTeacher:
-    """A network in eval mode that answers without gradients.
+    """A network in eval mode that answers without gradients, its forward pass compiled or not.
 
-    Args:
-        network: the teacher.
-        batch_size: a shorter batch is filled up to it, since the last bits of an answer depend on the size of the
-            batch that it was computed in. None: as it comes.
-        compile: whether its forward pass goes through torch.compile.
+    A batch shorter than `batch_size` is filled up to it, since the size of a batch decides the last bits of an answer.
     """
 
     def __init__(self, network: nn.Module, batch_size: int | None = None, compile: bool = False):
@@ -61,7 +55,7 @@ class FrozenTeacher:
         self.features = compiled(network.features) if compile else network.features
 
     def prepare(self, indices: Tensor, views: Tensor) -> None:
-        """Be told before an epoch which images will be asked about, and in which views: both [N]."""
+        """Be told before an epoch which images will be asked about, in which views: both [N]."""
 
     @torch.no_grad()
     def __call__(self, images: Tensor, indices: Tensor | None = None) -> Features:
@@ -76,7 +70,7 @@ class FrozenTeacher:
 
 @contextmanager
 def lent(network: nn.Module | None) -> Iterator[None]:
-    """Give a teacher back to its owner as it was: in eval mode inside, with the modes of all its parts restored."""
+    """Give a teacher back to its owner with the modes of all its parts as they were."""
     modes = {module: module.training for module in network.modules()} if network is not None else {}
     try:
         yield
@@ -99,11 +93,7 @@ def compiled(features: Callable) -> Callable:
 
 
 def parse_cache(cache: str) -> tuple[str, str | None]:
-    """Split "file:fp16" into where to keep answers ("auto", "off" or one of PLACES) and in which type, or None.
-
-    Raises:
-        ValueError: an unknown place or type.
-    """
+    """Split "file:fp16" into where to keep answers ("auto", "off" or one of PLACES) and in which type, or None."""
     place, _, storage = cache.partition(":") if isinstance(cache, str) else (cache, "", "")
     if place not in ("auto", "off", *PLACES) or (storage and (storage not in STORAGE or place == "off")):
         raise ValueError(
@@ -114,7 +104,7 @@ def parse_cache(cache: str) -> tuple[str, str | None]:
 
 
 class CacheDoesNotFit(ValueError):
-    """The place that was asked for is too small; says how much is needed and what to choose."""
+    """The table is larger than its place; says how much is needed, how much is free, and what to choose."""
 
 
 @dataclass
@@ -122,33 +112,20 @@ class Table:
     """Answers by row = image * 162 + view, each row with a checksum; a row that does not match its own is missing.
 
     So a table that two processes fill, that is cut off, or that a crash left half on the disk is never misread.
-
-    Attributes:
-        values: [rows, width], pooled features, then logits.
-        sums: int64 [rows], 0 where nothing was stored.
-        place: one of PLACES.
     """
 
-    values: Tensor
-    sums: Tensor
-    place: str
-
-    @property
-    def nbytes(self) -> int:
-        return self.values.nbytes + self.sums.nbytes
+    values: Tensor  # [rows, width]: pooled features, then logits
+    sums: Tensor  # int64 [rows], 0 where nothing was stored
+    place: str  # one of PLACES
 
     def holds(self, rows: Tensor) -> Tensor:
         """Return which rows are there and whole: bool, like `rows`."""
-        chunks = [self.sums[chunk] == _checksums(self.values[chunk]) for chunk in rows.split(_CHUNK)]
-        return torch.cat(chunks) if chunks else torch.zeros(0, dtype=torch.bool)
+        return torch.cat([self.sums[chunk] == _checksums(self.values[chunk]) for chunk in rows.split(_CHUNK)])
 
     def write(self, rows: Tensor, values: Tensor) -> None:
         values = values.to(self.values)
         self.values[rows] = values
         self.sums[rows] = _checksums(values)
-
-    def read(self, rows: Tensor) -> Tensor:
-        return torch.cat([self.values[chunk] for chunk in rows.split(_CHUNK)])
 
 
 def _checksums(values: Tensor) -> Tensor:
@@ -157,24 +134,25 @@ def _checksums(values: Tensor) -> Tensor:
     return (bits * torch.arange(1, 2 * bits.shape[1], 2, device=bits.device)).sum(dim=1) * 2 + 0x5DEECE66D
 
 
+_TABLES: dict[str, Table] = {}  # the latest table in memory or on a device, by its key
+
+
 class StoredTeacher(FrozenTeacher):
     """A frozen teacher that answers from a table, and computes only what is missing there.
 
     Args:
-        network, train: the teacher, and the images that it is asked about.
+        train: the images that the teacher is asked about.
         precision, batch_size: of its forward passes. On a CPU the answers are, bit for bit, those of a live teacher.
-        cache: where to keep the table ("auto", "device", "memory", "file"), with ":fp16" or ":bf16" behind it to store
-            less than the network computes. "auto" takes the device's memory, or a file in `data/cache/`, or the
-            memory, if the table fills at most half, a quarter, a quarter of what is free there.
+        cache: where to keep the table, with ":fp16" or ":bf16" behind it to store less than the network computes.
+            "auto" takes the device's memory, or a file in `data/cache/`, or the memory, if the table fills at most
+            half, a quarter, a quarter of what is free there.
         facts: `network_facts` of the teacher, if they are known already.
 
     Attributes:
         table: where the answers are.
         storage_error: largest difference between a computed number and the stored one, so far; 0 when stored exactly.
 
-    Raises:
-        CacheDoesNotFit: the place is too small; says what is needed, what is free and what to choose.
-        ValueError: the file holds another table.
+    A table that is larger than its place (CacheDoesNotFit), or a file that holds another one, is a ValueError.
     """
 
     def __init__(
@@ -191,14 +169,9 @@ class StoredTeacher(FrozenTeacher):
         key = {
             "format": _FORMAT,
             "teacher": facts or network_facts(network, train.num_classes),
-            "images": train.digest(),
-            "views": f"pad {views.PAD}, crop, flip: {views.NUM_VIEWS}",
-            "precision": precision,
-            "device": train.device.type,
-            "batch_size": batch_size,
-            "torch": torch.__version__,
-            "type": str(stored_type).removeprefix("torch."),
-            "widths": self.widths,
+            "images": train.digest(), "views": f"pad {views.PAD}, crop, flip: {views.NUM_VIEWS}",
+            "precision": precision, "device": train.device.type, "batch_size": batch_size, "torch": torch.__version__,
+            "type": str(stored_type).removeprefix("torch."), "widths": self.widths,
         }
         name = files.sha256(json.dumps(key, sort_keys=True).encode())
         self.table = _open(name, len(train) * views.NUM_VIEWS, sum(self.widths), stored_type, place, train.device)
@@ -207,7 +180,7 @@ class StoredTeacher(FrozenTeacher):
 
     def __str__(self) -> str:
         where = {"device": f"on {self.train.device}", "memory": "in memory", "file": "in a file"}
-        return f"{_size(self.table.nbytes)} {where[self.table.place]}"
+        return f"{_size(self.table.values.nbytes + self.table.sums.nbytes)} {where[self.table.place]}"
 
     def prepare(self, indices: Tensor, drawn: Tensor) -> None:
         """Compute what the table lacks of these (image, view) pairs [N], and bring their answers to the device."""
@@ -220,7 +193,7 @@ class StoredTeacher(FrozenTeacher):
             if self.table.values.dtype != values.dtype:
                 error = (values.float() - values.to(self.table.values.dtype).float()).abs().max().item()
                 self.storage_error = max(self.storage_error, error)
-        self._answers[indices.to(self.train.device)] = self.table.read(rows).to(self.train.device)
+        self._answers[indices.to(self.train.device)] = self.table.values[rows].to(self.train.device)
 
     def __call__(self, images: Tensor, indices: Tensor | None = None) -> Features:
         pooled, logits = self._answers[indices].split(self.widths, dim=1)
@@ -236,15 +209,23 @@ def _open(name: str, rows: int, width: int, dtype: torch.dtype, place: str, devi
     """Return the table of that name, as it was left, or a new and empty one."""
     nbytes = rows * (width * dtype.itemsize + 8)
     path = files.data_dir() / "cache" / f"teacher-{name[:12]}.table"
+    free = _free(device, path)
+    need = f"the teacher's answers need {_size(nbytes)}"
+    rooms = {"device": str(device), "file": f'the disk of "{path.parent}"', "memory": "the memory"}
+    rooms = {place: f"{room} has {_size(free[place] or 0)} free" for place, room in rooms.items()}
     if place == "auto":
-        place = _choose(nbytes, device, path)
-    free = None if place == "file" and path.exists() else _free(place, device, path)
+        shares = {place: share for place, share in _UNASKED.items() if free[place] is not None}
+        place = next((place for place, share in shares.items() if nbytes <= share * free[place]), "none")
+        if place == "none":
+            percentages = ", ".join(f"{share:.0%}" for share in shares.values())
+            there = ", ".join(rooms[place] for place in shares)
+            raise CacheDoesNotFit(f"{need}; {there}, of which at most {percentages} are taken unasked")
     too_large = CacheDoesNotFit(
-        f"the teacher's answers need {_size(nbytes)} ({rows:,} views of images, {width} numbers each), but "
-        f'{_where(place, device, path)} has {_size(free or 0)} free: choose cache="off" (the teacher answers live), '
-        f'another place ({", ".join(PLACES)}) or a shorter type, as in cache="{place}:fp16"'
+        f"{need} ({rows:,} views of images, {width} numbers each), but {rooms[place]}: "
+        f'choose cache="off" (the teacher answers live), another place ({", ".join(PLACES)}) or a shorter type, as in '
+        f'cache="{place}:fp16"'
     )
-    if free is not None and nbytes > free:
+    if free[place] is not None and nbytes > free[place]:
         raise too_large
     if place == "file":
         return _open_file(path, name, rows, width, dtype)
@@ -260,32 +241,14 @@ def _open(name: str, rows: int, width: int, dtype: torch.dtype, place: str, devi
     return _TABLES[name]
 
 
-def _choose(nbytes: int, device: torch.device, path: Path) -> str:
-    shares = {"device": 0.5} if device.type == "cuda" else {}
-    shares |= {"file": 0.25, "memory": 0.25}
-    room = {place: _free(place, device, path) for place in shares}
-    for place, share in shares.items():
-        if (place == "file" and path.exists()) or (room[place] is not None and nbytes <= share * room[place]):
-            return place
-    known = {place: free for place, free in room.items() if free is not None}
-    rooms = (f"{_where(place, device, path)} has {_size(free)} free" for place, free in known.items())
-    raise CacheDoesNotFit(
-        f"the teacher's answers need {_size(nbytes)}; {', '.join(rooms)}, of which at most "
-        f"{', '.join(f'{share:.0%}' for share in shares.values())} are taken unasked"
-    )
-
-
-def _free(place: str, device: torch.device, path: Path) -> int | None:
-    """Bytes free in a place; None: unknown."""
-    if place == "device":
-        return torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else None
-    if place == "memory":
-        return runtime.free_memory()
-    return shutil.disk_usage(next(folder for folder in path.parents if folder.exists())).free
-
-
-def _where(place: str, device: torch.device, path: Path) -> str:
-    return {"device": str(device), "memory": "the memory", "file": f'the disk of "{path.parent}"'}[place]
+def _free(device: torch.device, path: Path) -> dict[str, float | None]:
+    """Return the bytes free in each place for a table, which needs none where its file exists; None: unknown."""
+    disk = next(folder for folder in path.parents if folder.exists())
+    return {
+        "device": torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else None,
+        "file": math.inf if path.exists() else shutil.disk_usage(disk).free,
+        "memory": runtime.free_memory(),
+    }
 
 
 def _open_file(path: Path, name: str, rows: int, width: int, dtype: torch.dtype) -> Table:
@@ -299,27 +262,25 @@ def _open_file(path: Path, name: str, rows: int, width: int, dtype: torch.dtype)
             try:
                 with partial.open("wb") as file:
                     file.write(header)
-                    file.flush()
-                    _reserve(file.fileno(), size)
+                    _reserve(file, size)
                 os.replace(partial, path)
             finally:
                 partial.unlink(missing_ok=True)
-    raw = np.memmap(path, np.uint8, "r+") if path.stat().st_size else b""
-    if len(raw) != size or bytes(raw[:_HEADER]) != header:
+    with path.open("rb") as file:
+        intact = path.stat().st_size == size and file.read(_HEADER) == header
+    if not intact:
         raise ValueError(f'"{path}" does not hold the answers that its name says: delete it, they are computed anew')
-    raw = torch.from_numpy(raw)
-    return Table(raw[start:].view(dtype).view(rows, width), raw[_HEADER:start].view(torch.int64), "file")
+    content = torch.from_file(str(path), shared=True, size=size, dtype=torch.uint8)
+    return Table(content[start:].view(dtype).view(rows, width), content[_HEADER:start].view(torch.int64), "file")
 
 
-def _reserve(descriptor: int, nbytes: int) -> None:
+def _reserve(file: BinaryIO, nbytes: int) -> None:
     """Make a file that long and take its room on the disk now: a mapped page without room would kill the process."""
     if hasattr(os, "posix_fallocate"):
-        os.posix_fallocate(descriptor, 0, nbytes)
+        os.posix_fallocate(file.fileno(), 0, nbytes)
         return
-    os.lseek(descriptor, 0, os.SEEK_END)
-    left = nbytes - os.fstat(descriptor).st_size
-    while left > 0:
-        left -= os.write(descriptor, bytes(min(left, 1 << 24)))
+    for missing in range(nbytes - file.tell(), 0, -(1 << 24)):
+        file.write(bytes(min(missing, 1 << 24)))
 
 
 def _size(nbytes: float) -> str:

@@ -10,7 +10,7 @@ from small import FAST, Stop, numbers, student
 from dcd_utils import models, runtime, training
 from dcd_utils.data import views
 from dcd_utils.training import teacher as teachers
-from dcd_utils.training.batches import batches, draw
+from dcd_utils.training.loop import batches, draw
 
 PLACES = ("memory", "file")
 
@@ -156,12 +156,14 @@ def test_a_full_disk_leaves_the_teacher_live_and_nothing_behind(tiny_sets, teach
 
 
 def test_a_table_that_does_not_fit_says_what_is_needed_and_what_to_choose(tiny_sets, teacher, monkeypatch, capsys):
-    monkeypatch.setattr(teachers, "_free", lambda *_: 1_000_000)
+    monkeypatch.setattr(teachers, "_free", lambda *_: {"device": None, "memory": 1_000_000, "file": 1_000_000})
     with pytest.raises(teachers.CacheDoesNotFit, match=r'need 2 MB .*has 1 MB free: choose cache="off".*"memory:fp16"'):
         training.distill(student(), teacher, *tiny_sets, "kd", FAST, cache="memory")
     assert not [*(runtime.data_dir() / "runs").rglob("*.pt")], "nothing was trained"
     training.distill(student(), teacher, *tiny_sets, "kd", FAST)
-    assert "live teacher (the teacher's answers need 2 MB" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "live teacher (the teacher's answers need 2 MB; the disk of " in said
+    assert '" has 1 MB free, the memory has 1 MB free, of which at most 25%, 25% are taken unasked)' in said
 
 
 def test_a_method_that_reads_maps_says_that_its_teacher_is_live(tiny_sets, teacher, capsys):

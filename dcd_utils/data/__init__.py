@@ -1,4 +1,7 @@
-"""Images in memory: sources by name, image sets, and the 162 views."""
+"""Images in memory: sources by name, image sets, and the 162 views.
+
+A source is a file here, whose function `load` returns (train, test) on the CPU; `load` below says what all share.
+"""
 
 import os
 from dataclasses import replace
@@ -24,25 +27,22 @@ def names() -> list[str]:
 
 
 def load(
-    name: str,
-    root: str | os.PathLike | None = None,
-    download: bool = True,
-    device: torch.device | str | None = None,
+    name: str, root: str | os.PathLike | None = None, download: bool = True, device: torch.device | str | None = None,
     **options,
-) -> tuple[ImageSet, ImageSet]:
+) -> tuple[ImageSet, ImageSet]:  # fmt: skip
     """(train, test) of a data set, on the device.
 
     Args:
         name: "shapes" (embedded, 20 classes, no download), "new_shapes" (embedded, 16 other classes, to transfer to),
-            "cifar100", "stl10" or "tiny_imagenet" (downloaded), or "folder" (ROOT/train/<class>/*,
-            ROOT/test/<class>/*).
+            "cifar100", "stl10" or "tiny_imagenet" (downloaded; every time they are loaded, their checksums must hold),
+            or "folder" (ROOT/train/<class>/*, ROOT/test/<class>/*).
         root: where the data lies or is downloaded to; None: the project's data folder. "folder" needs it.
         download: whether absent data may be downloaded.
         device: None: the one that `runtime.device` chooses.
         **options: of the source. train_size, test_size: for "shapes" and "new_shapes". side: height and width in
             pixels, at least 16 (32), for "stl10", "tiny_imagenet" and "folder"; images of another size are scaled
-            (bilinear) and cropped at the centre. url: of a mirror, for what is downloaded. cache: False decodes the
-            images of "tiny_imagenet" and "folder" every time and keeps nothing under `data/cache/`.
+            (bilinear) and cropped at the centre. url: of a mirror, for what is downloaded. cache: whether the decoded
+            images of "tiny_imagenet" and "folder" are kept under `data/cache/` (True), until the files change.
 
     Raises:
         ValueError: unknown name, "folder" without a root, an impossible side, or files that disagree or cannot be read.

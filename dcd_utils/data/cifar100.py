@@ -43,10 +43,9 @@ def superclasses_of(classes) -> tuple[tuple[int, ...], tuple[str, ...]] | tuple[
 
 
 def load(root: Path, download: bool = True, url: str | None = None) -> tuple[ImageSet, ImageSet]:
-    """(train, test) on the CPU. The archive is downloaded into `root` if it is not there; its checksum must hold."""
-    base = datasets.CIFAR100
+    """See `data.load`."""
+    base, root = datasets.CIFAR100, Path(root)
     source = type("CIFAR100", (base,), {"url": url or base.url})
-    root = Path(root)
     with downloads.advice("CIFAR-100", root, base.filename, base.tgz_md5):
         if download:
             root.mkdir(parents=True, exist_ok=True)

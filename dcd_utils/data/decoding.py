@@ -1,15 +1,13 @@
 """Image files to pixels: decoded once, brought to one size, kept under `data/cache/`."""
 
-import hashlib
+import contextlib
 import json
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import torch
 from PIL import Image, ImageOps
-from tqdm.auto import tqdm
+from tqdm.contrib.concurrent import thread_map
 
 from dcd_utils import files, runtime
 
@@ -18,7 +16,6 @@ _FORMAT = 2
 
 
 def check_side(side: int) -> None:
-    """Raise ValueError for a side (height and width in pixels) that the networks cannot take."""
     if side < 16:
         raise ValueError(f"side={side} was given: the networks take images of 16 pixels or more")
 
@@ -27,7 +24,7 @@ def pixels(image: Image.Image, side: int) -> np.ndarray:
     """uint8 [3, side, side]: RGB, scaled (bilinear) and cropped at the centre where the size differs.
 
     A photograph is turned upright as its camera noted, 16 bits become 8, and what is transparent shows white. Raises
-    ValueError for pixels that are no integers, of which nobody knows what is black and what white.
+    ValueError for floating-point pixels, of which nobody knows what is black and what white.
     """
     image = ImageOps.exif_transpose(image)
     if image.mode == "F":
@@ -42,12 +39,10 @@ def pixels(image: Image.Image, side: int) -> np.ndarray:
     return np.asarray(image).transpose(2, 0, 1)
 
 
-def decode(paths: Sequence, side: int, title: str, open_file: Callable = lambda file: file) -> np.ndarray:
+def decode(paths: Sequence, side: int, title: str, open_file: Callable) -> np.ndarray:
     """uint8 [N, 3, side, side] of N files, in their order. Raises ValueError that names an unreadable image.
 
-    Args:
-        paths: of files, or names that `open_file` turns into what Pillow opens; it is called from several threads.
-        title: of the progress bar, which appears from 5,000 images on.
+    `open_file` turns a path or name into what Pillow opens, in several threads. From 5,000 images on, a bar is shown.
     """
     images = np.empty((len(paths), 3, side, side), np.uint8)
 
@@ -59,49 +54,43 @@ def decode(paths: Sequence, side: int, title: str, open_file: Callable = lambda 
             except Exception as error:  # Pillow raises many kinds for damaged files
                 raise ValueError(f'"{file}" cannot be read as an image ({error}): replace it or remove it') from error
 
-    starts = range(0, len(paths), 256)
-    with ThreadPoolExecutor() as pool:
-        # batches of many keep the queue short; the first unreadable image ends the loop with its path
-        steps = pool.map(decode_from, starts)
-        for _ in tqdm(steps, total=len(starts), desc=title, leave=False, disable=len(paths) < 5000):
-            pass
+    # batches of many keep the queue short; the first unreadable image ends it with its path
+    thread_map(decode_from, range(0, len(paths), 256), desc=title, leave=False, disable=len(paths) < 5000)
     return images
+
+
+def decode_parts(
+    name: str, key: list, paths: Mapping[str, Sequence], side: int, cache: bool, open_file: Callable = lambda file: file
+) -> dict[str, np.ndarray]:
+    """`decode` for the files of each part, read back from the cache if it may be used; name and key: see `cached`."""
+
+    def make():
+        return {part: decode(files, side, f"decoding {part}", open_file) for part, files in paths.items()}
+
+    return cached(f"{name}-{side}px", key, make) if cache else make()
 
 
 def cached(name: str, key, make: Callable[[], dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
     """What `make()` returns, read back from `data/cache/` if it was made before under the same name and key.
 
-    The arrays lie beside their checksum: a file that is not what was written is made again.
-
-    Args:
-        name: begins the file's name.
-        key: whatever decides the result, in types that JSON knows.
+    The arrays lie beside their checksum: a file that is not what was written is made again. The key is whatever decides
+    the result, in types that JSON knows.
     """
+    from safetensors import SafetensorError, safe_open
     from safetensors.numpy import save
 
-    key_digest = hashlib.sha256(json.dumps([_FORMAT, key], sort_keys=True).encode()).hexdigest()[:16]
+    key_digest = files.sha256(json.dumps([_FORMAT, key], sort_keys=True).encode())[:16]
     path = files.data_dir() / "cache" / f"{name}-{key_digest}.safetensors"
-    arrays = _read_cache(path)
-    if arrays is None:
-        arrays = make()
-        try:
-            files.write_whole(path, save(arrays, {"sha256": _checksum(arrays)}))
-        except OSError as error:
-            print(f'the decoded images could not be kept at "{path}" ({error}); they will be decoded again next time')
-    return arrays
-
-
-def _read_cache(path: Path) -> dict[str, np.ndarray] | None:
-    """The arrays of a file that is there and undamaged."""
-    from safetensors import SafetensorError, safe_open
-
+    with contextlib.suppress(OSError, SafetensorError), safe_open(path, "numpy") as file:  # absent, or damaged
+        arrays = {part: file.get_tensor(part) for part in file.keys()}  # noqa: SIM118, it is no dictionary
+        if (file.metadata() or {}).get("sha256") == _checksum(arrays):
+            return arrays
+    arrays = make()
     try:
-        with safe_open(path, "numpy") as file:
-            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118, it is no dictionary
-            stored = file.metadata() or {}
-    except (OSError, SafetensorError):
-        return None
-    return arrays if stored.get("sha256") == _checksum(arrays) else None
+        files.write_whole(path, save(arrays, {"sha256": _checksum(arrays)}))
+    except OSError as error:
+        print(f'the decoded images could not be kept at "{path}" ({error}); they will be decoded again next time')
+    return arrays
 
 
 def _checksum(arrays: dict[str, np.ndarray]) -> str:

@@ -19,11 +19,7 @@ _DAMAGE = (OSError, EOFError, RuntimeError, tarfile.TarError, zipfile.BadZipFile
 
 @contextmanager
 def advice(name: str, root: Path, filename: str, md5: str) -> Iterator[None]:
-    """Turn what goes wrong with files and networks inside it into one RuntimeError that says what to do.
-
-    Args:
-        name: of the data set. root, filename, md5: where its archive lies, what it is called and its checksum.
-    """
+    """Turn what goes wrong with a data set's files, or the network, into one RuntimeError that says what to do."""
     try:
         yield
     except _DAMAGE as error:
@@ -36,10 +32,7 @@ def advice(name: str, root: Path, filename: str, md5: str) -> Iterator[None]:
 
 
 def fetch(url: str, root: Path, filename: str, md5: str, download: bool = True) -> Path:
-    """The archive `root/filename`, downloaded if it is not there or is not whole; it appears under its name only whole.
-
-    Raises OSError or RuntimeError if it may not, or cannot, be downloaded, or if the md5 of what came is another.
-    """
+    """The archive `root/filename`, downloaded if absent or damaged; it appears under its name only when it is whole."""
     archive = root / filename
     if utils.check_integrity(archive, md5):
         return archive
@@ -57,10 +50,7 @@ def fetch(url: str, root: Path, filename: str, md5: str, download: bool = True) 
 
 
 def take_from_tar(archive: Path, folder: Path, names: Iterable[str]) -> None:
-    """Write the named members below `folder`, each whole or not at all; what else the archive holds is never unpacked.
-
-    Raises RuntimeError if a name is not a file of the archive, and tarfile's own errors for a damaged archive.
-    """
+    """Write the named members below `folder`, each whole or not at all; nothing else of the archive is unpacked."""
     missing = set(names)
     with tarfile.open(archive) as tar:
         for member in tar:

@@ -1,4 +1,4 @@
-"""Your own images: ROOT/train/<class>/* and ROOT/test/<class>/*, of any size, decoded once and kept."""
+"""Your own images: ROOT/train/<class>/* and ROOT/test/<class>/*, of any size."""
 
 import os
 from pathlib import Path
@@ -14,74 +14,53 @@ ENDINGS = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".ppm", ".pgm", ".t
 
 
 def load(root: str | os.PathLike, side: int = 32, cache: bool = True) -> tuple[ImageSet, ImageSet]:
-    """(train, test) on the CPU: RGB, scaled (bilinear) and cropped at the centre to side x side where the size differs.
-
-    Classes are train's folder names, sorted. Mean and std are those of the training images. The decoded images are kept
-    under `data/cache/` and read back until a file of the tree changes (name, size or time), or `side` does.
-    """
+    """See `data.load`. Classes are train's folder names, sorted; mean and std are those of the training images."""
     root = Path(root).expanduser()
     decoding.check_side(side)
     listing = {part: _list(root, part) for part in ("train", "test")}
     classes = tuple(sorted(listing["train"]))
     if unknown := sorted(set(listing["test"]) - set(classes)):
-        more = f" and {len(unknown) - 5} more" if len(unknown) > 5 else ""
-        raise ValueError(
-            f'"{root / "test"}" has classes that train lacks: {", ".join(unknown[:5])}{more}. '
-            "Give both parts the same class folders"
-        )
+        names = ", ".join(unknown[:5]) + (f" and {len(unknown) - 5} more" if len(unknown) > 5 else "")
+        advice = "Give both parts the same class folders"
+        raise ValueError(f'"{root / "test"}" has classes that train lacks: {names}. {advice}')
     if empty := [name for name in classes if not listing["train"][name]]:
-        raise FileNotFoundError(
-            f'no images in "{root / "train" / empty[0]}": add some ({", ".join(sorted(ENDINGS))}) or remove the folder'
-        )
-
-    def decode():
-        paths = {
-            part: [root / part / name / file for name in sorted(images) for file, _, _ in images[name]]
-            for part, images in listing.items()
-        }
-        return {part: decoding.decode(paths[part], side, f"decoding {part}") for part in paths}
-
+        place = root / "train" / empty[0]
+        raise FileNotFoundError(f'no images in "{place}": add some ({", ".join(sorted(ENDINGS))}) or remove the folder')
+    paths = {
+        part: [root / part / name / file for name in sorted(images) for file, _, _ in images[name]]
+        for part, images in listing.items()
+    }
     key = [str(root.resolve()), side, listing]
-    arrays = decoding.cached(f"{root.resolve().name}-{side}px", key, decode) if cache else decode()
-    mean, std = _statistics(arrays["train"])
-
-    def image_set(part):
-        counts = [len(listing[part].get(name, ())) for name in classes]
-        labels = torch.from_numpy(np.repeat(np.arange(len(classes)), counts))
-        return ImageSet(torch.from_numpy(arrays[part]), labels, classes, mean, std, *superclasses_of(classes))
-
-    return image_set("train"), image_set("test")
+    arrays = decoding.decode_parts(root.resolve().name, key, paths, side, cache)
+    details = classes, *_statistics(arrays["train"]), *superclasses_of(classes)
+    counts = [[len(images.get(name, ())) for name in classes] for images in listing.values()]
+    labels = [torch.arange(len(classes)).repeat_interleave(torch.tensor(count)) for count in counts]
+    return tuple(ImageSet(torch.from_numpy(arrays[part]), labels.pop(0), *details) for part in listing)
 
 
 def _list(root: Path, part: str) -> dict[str, list[tuple[str, int, int]]]:
     """Class -> sorted (file name, size, time) of its images."""
     folder = root / part
     if not folder.is_dir():
-        raise FileNotFoundError(
-            f'no folder "{folder}": expected {root}/train/<class>/<image> and {root}/test/<class>/<image>'
-        )
+        expected = f"expected {root}/train/<class>/<image> and {root}/test/<class>/<image>"
+        raise FileNotFoundError(f'no folder "{folder}": {expected}')
     images = {}
-    for entry in folder.iterdir():
-        if entry.is_dir() and not entry.name.startswith("."):
-            with os.scandir(entry) as files:
-                images[entry.name] = sorted(
-                    (file.name, file.stat().st_size, file.stat().st_mtime_ns)
-                    for file in files
-                    if Path(file.name).suffix.lower() in ENDINGS and not file.name.startswith(".")
-                )
+    for place in folder.iterdir():
+        if place.is_dir() and not place.name.startswith("."):
+            paths = [file for file in place.iterdir() if file.suffix.lower() in ENDINGS and file.name[0] != "."]
+            details = [(file.name, file.stat()) for file in paths]
+            images[place.name] = sorted((name, stat.st_size, stat.st_mtime_ns) for name, stat in details)
     if not any(images.values()):
-        raise FileNotFoundError(
-            f'no images below "{folder}": expected {folder}/<class>/<image> ({", ".join(sorted(ENDINGS))})'
-        )
+        endings = ", ".join(sorted(ENDINGS))
+        raise FileNotFoundError(f'no images below "{folder}": expected {folder}/<class>/<image> ({endings})')
     return images
 
 
 def _statistics(images: np.ndarray):
     """Per channel mean and std of pixel / 255, from exact integer sums, rounded to four digits."""
-    levels = np.arange(256) / 255
-    mean, std = [], []
-    for channel in range(3):
-        share = np.bincount(images[:, channel].reshape(-1), minlength=256) / images[:, channel].size
+    levels, mean, std = np.arange(256) / 255, [], []
+    for channel in images.swapaxes(0, 1):
+        share = np.bincount(channel.reshape(-1), minlength=256) / channel.size
         average = float(share @ levels)
         mean.append(round(average, 4))
         std.append(max(round(float(share @ (levels - average) ** 2) ** 0.5, 4), 1e-4))

@@ -41,10 +41,8 @@ class ImageSet:
         if self.images.dtype != torch.uint8 or self.images.ndim != 4 or self.images.shape[1] != 3:
             raise ValueError(f"images are {self.images.dtype} {tuple(self.images.shape)}: expected uint8 [N, 3, H, W]")
         if self.labels.dtype != torch.int64 or self.labels.shape != self.images.shape[:1]:
-            shape = tuple(self.labels.shape)
-            raise ValueError(
-                f"labels are {self.labels.dtype} {shape}: expected int64 [{len(self.images)}], one per image"
-            )
+            given = f"{self.labels.dtype} {tuple(self.labels.shape)}"
+            raise ValueError(f"labels are {given}: expected int64 [{len(self.images)}], one per image")
         lowest, highest = (int(self.labels.min()), int(self.labels.max())) if len(self.labels) else (0, 0)
         if not 0 <= lowest <= highest < len(self.classes):
             raise ValueError(f"labels run from {lowest} to {highest}, but there are {len(self.classes)} classes")
@@ -84,16 +82,15 @@ class ImageSet:
         """
         from sklearn.model_selection import train_test_split
 
-        if not self.num_classes <= count <= len(self) - self.num_classes:
+        least, most = self.num_classes, len(self) - self.num_classes
+        if not least <= count <= most:
+            possible = f"with {self.num_classes} classes, between {least} and {most} can be"
+            raise ValueError(f"{count} of {len(self)} images were to be held out: {possible}")
+        counts = self.labels.bincount(minlength=self.num_classes).tolist()
+        if 1 in counts:
             raise ValueError(
-                f"{count} of {len(self)} images were to be held out: with {self.num_classes} classes, between "
-                f"{self.num_classes} and {len(self) - self.num_classes} can be"
-            )
-        counts = self.labels.bincount(minlength=self.num_classes)
-        if (counts == 1).any():
-            raise ValueError(
-                f'class "{self.classes[int((counts == 1).nonzero()[0])]}" has a single image, which cannot be in both '
-                "parts: add a second one, or leave the class out"
+                f'class "{self.classes[counts.index(1)]}" has a single image, which cannot be in both parts: add a '
+                "second one, or leave the class out"
             )
         parts = train_test_split(range(len(self)), test_size=count, stratify=self.labels.cpu(), random_state=seed)
         name = ", ".join(filter(None, [self.name, f"{count:,} training images held out to test on"]))

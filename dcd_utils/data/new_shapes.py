@@ -1,17 +1,17 @@
 """A second embedded domain, to transfer to: 16 classes (4 shapes x 4 textures) that `shapes` does not have.
 
-Drawn as `shapes` is (see `drawing`), with fewer training images, so that it matters what a network already knows.
+Drawn as `shapes` is, with fewer training images, so that it matters what a network already knows.
 """
 
 import numpy as np
 
-from dcd_utils.data import drawing
 from dcd_utils.data.image_set import ImageSet
+from dcd_utils.data.shapes import draw_sets
 
 
 def load(train_size: int = 2000, test_size: int = 2000) -> tuple[ImageSet, ImageSet]:
-    """(train, test) on the CPU; classes are balanced to within one image."""
-    return drawing.image_sets(SHAPES, TEXTURES, train_size, test_size)
+    """See `shapes.load`."""
+    return draw_sets(SHAPES, TEXTURES, train_size, test_size)
 
 
 def _star(x, y):

@@ -15,14 +15,9 @@ MEAN, STD = (0.4467, 0.4398, 0.4066), (0.2603, 0.2566, 0.2712)
 
 
 def load(root: Path, download: bool = True, side: int = 32, url: str | None = None) -> tuple[ImageSet, ImageSet]:
-    """(train, test) on the CPU, scaled (bilinear) to side x side: the labelled images, without the folds.
-
-    The archive (2.6 GB) is downloaded into `root` if need be; of its files only those of labelled images are taken out,
-    and their checksums, which are torchvision's, must hold each time.
-    """
+    """See `data.load`. Of the archive (2.6 GB), only the files of labelled images are taken out; folds are left out."""
     decoding.check_side(side)
-    root = Path(root)
-    folder = root / STL10.base_folder
+    root, folder = Path(root), Path(root, STL10.base_folder)
     # the third training file holds 2.7 GB of images without labels
     parts = [STL10.train_list[:2], STL10.test_list]
     expected = {name: md5 for part in parts for name, md5 in part} | {STL10.class_names_file: None}
@@ -42,8 +37,6 @@ def load(root: Path, download: bool = True, side: int = 32, url: str | None = No
 
 def _image_set(folder: Path, images: str, labels: str, classes: tuple[str, ...], side: int) -> ImageSet:
     stored = np.fromfile(folder / images, np.uint8).reshape(-1, 3, 96, 96)  # image, channel, column, row
-    small = np.empty((len(stored), 3, side, side), np.uint8)
-    for index, image in enumerate(stored):
-        small[index] = decoding.pixels(Image.fromarray(image.T), side)
+    small = np.stack([decoding.pixels(Image.fromarray(image.T), side) for image in stored])
     numbers = torch.from_numpy(np.fromfile(folder / labels, np.uint8).astype(np.int64) - 1)  # stored from 1
     return ImageSet(torch.from_numpy(small), numbers, classes, MEAN, STD)

@@ -25,11 +25,10 @@ _TOP = "tiny-imagenet-200/"
 def load(
     root: Path, download: bool = True, side: int = 32, url: str | None = None, cache: bool = True
 ) -> tuple[ImageSet, ImageSet]:
-    """(train, validation) on the CPU, scaled (bilinear) to side x side; the test images have no published labels.
+    """See `data.load`; (train, validation), as the test images have no published labels. The archive has 250 MB.
 
-    The archive (250 MB) is downloaded into `root` if need be, and its checksum must hold each time. The decoded images
-    are kept under `data/cache/`. Classes are sorted by WordNet number, as torchvision's ImageFolder sorts them, and
-    called by the first of their words; the number follows where two share it.
+    Classes are sorted by WordNet number, as torchvision's ImageFolder sorts them, and called by the first of their
+    words; the number follows where two share it.
     """
     decoding.check_side(side)
     root = Path(root)
@@ -45,18 +44,10 @@ def load(
                 with lock:
                     return io.BytesIO(archive.read(name))
 
-            def decode():
-                return {
-                    part: decoding.decode([*labels], side, f"decoding {part}", open_file)
-                    for part, labels in listing.items()
-                }
-
-            key = [MD5, side, listing]
-            arrays = decoding.cached(f"tiny-imagenet-200-{side}px", key, decode) if cache else decode()
-    return tuple(
-        ImageSet(torch.from_numpy(arrays[part]), torch.tensor([*labels.values()]), classes, MEAN, STD)
-        for part, labels in listing.items()
-    )
+            key, names = [MD5, side, listing], {part: [*labels] for part, labels in listing.items()}
+            arrays = decoding.decode_parts("tiny-imagenet-200", key, names, side, cache, open_file)
+    numbers = {part: torch.tensor([*labels.values()]) for part, labels in listing.items()}
+    return tuple(ImageSet(torch.from_numpy(arrays[part]), numbers[part], classes, MEAN, STD) for part in listing)
 
 
 def _text(archive: zipfile.ZipFile, name: str) -> str:
@@ -78,10 +69,8 @@ def _train(archive: zipfile.ZipFile, wnids: dict[str, int]) -> dict[str, int]:
     """File -> class, sorted by class and name."""
     images = re.findall(rf"^({_TOP}train/(\w+)/images/[^/\n]+\.JPEG)$", "\n".join(archive.namelist()), re.MULTILINE)
     if disputed := sorted({*wnids} ^ {wnid for _, wnid in images}):
-        raise ValueError(
-            f"wnids.txt and train/ of {FILENAME} disagree about {', '.join(disputed[:5])}: each line of the one "
-            "needs images in the other. Fetch the archive again"
-        )
+        advice = "each line of the one needs images in the other. Fetch the archive again"
+        raise ValueError(f"wnids.txt and train/ of {FILENAME} disagree about {', '.join(disputed[:5])}: {advice}")
     return {name: wnids[wnid] for name, wnid in sorted(images)}
 
 
@@ -92,14 +81,11 @@ def _validation(archive: zipfile.ZipFile, wnids: dict[str, int]) -> dict[str, in
     labels = {top + line[0]: line[1] if len(line) > 1 else "" for line in lines}
     images = {name for name in archive.namelist() if name.startswith(top) and name.endswith(".JPEG")}
     if unmatched := sorted(images ^ labels.keys()):
+        problem = f"{len(unmatched)} of {len(images | labels.keys())} validation images are not whole"
         missing = "annotation in val_annotations.txt" if unmatched[0] in images else "image"
-        raise ValueError(
-            f"{len(unmatched)} of {len(images | labels.keys())} validation images are not whole: {unmatched[0]} has no "
-            f"{missing}. Fetch {FILENAME} again"
-        )
+        raise ValueError(f"{problem}: {unmatched[0]} has no {missing}. Fetch {FILENAME} again")
     for name, wnid in labels.items():
         if wnid not in wnids:
-            raise ValueError(
-                f'val_annotations.txt gives {name} the class "{wnid}", which wnids.txt lacks: fetch {FILENAME} again'
-            )
+            claim = f'val_annotations.txt gives {name} the class "{wnid}"'
+            raise ValueError(f"{claim}, which wnids.txt lacks: fetch {FILENAME} again")
     return {name: wnids[wnid] for name, wnid in labels.items()}

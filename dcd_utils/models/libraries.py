@@ -8,42 +8,43 @@ import difflib
 import torch
 from torch import Tensor, nn
 
-from dcd_utils.models.network import Features, Network, check_images
+from dcd_utils.models.network import Features, Network
 
 LIBRARIES = ("torchvision", "timm")
 
 
-def build(name: str, num_classes: int, pretrained: bool = False, **options: object) -> Network:
+def build(name: str, num_classes: int, pretrained: bool = False, **options) -> Network:
     """The network "torchvision/NAME" or "timm/NAME"; see `models.create`."""
     library, _, architecture = name.partition("/")
     if library == "torchvision":
-        import torchvision
+        from torchvision import models
 
-        _check_known(name, architecture, torchvision.models.list_models(module=torchvision.models))
+        architectures, make = models.list_models(module=models), models.get_model
         # published weights come with their own classifier, which `wrap` replaces
         size = {"weights": "DEFAULT"} if pretrained else {"num_classes": num_classes}
-        network = torchvision.models.get_model(architecture, **size, **options)
     else:
         try:
             import timm
         except ImportError as error:
             raise ImportError(f'"{name}" needs timm, which is not installed: run `pip install timm`') from error
-        _check_known(name, architecture, timm.list_models())
-        network = timm.create_model(architecture, pretrained=pretrained, num_classes=num_classes, **options)
-    return wrap(network, num_classes)
+        architectures, make = timm.list_models(), timm.create_model
+        size = {"pretrained": pretrained, "num_classes": num_classes}
+    if architecture not in architectures:
+        near = difflib.get_close_matches(architecture, architectures, n=3, cutoff=0.4) or architectures[:3]
+        raise ValueError(f'network "{name}" does not exist: did you mean {", ".join(near)}?')
+    return wrap(make(architecture, **size, **options), num_classes)
 
 
 def wrap(network: nn.Module, num_classes: int | None = None) -> Network:
     """A network of torchvision or timm, given `features`. The result shares its weights with the network passed in.
 
     The maps of torchvision's networks are the last output at each resolution, from fine to coarse; its vision
-    transformers (vit) have none, an empty list: their tokens form no map. timm gives a map after each stage, of
-    transformers too. A network of your own may carry an attribute `version` (a string) that names its code, as
-    `losses.Method` does: runs with another version are other runs.
+    transformers (vit) have none. timm gives a map after each stage, of transformers too. A network of your own may name
+    its code by an attribute `version` (a string), as `losses.Method` does: runs with another version are other runs.
 
     Args:
-        network: an image classifier of torchvision or timm. A network that has a `features` method already is returned
-            as it is, with `options` {} if it has none.
+        network: an image classifier. One that has a method `features` is returned as it is, with `options` {} if it
+            has none.
         num_classes: outputs wanted; a classifier of another width is replaced by a fresh one. None keeps what is there.
 
     Raises ValueError for a network of neither library without `features`, or one that does not end in a linear layer.
@@ -57,17 +58,15 @@ def wrap(network: nn.Module, num_classes: int | None = None) -> Network:
     elif "timm" in origins:
         network = TimmNetwork(network, num_classes)
     else:
-        raise ValueError(
-            f"{type(network).__name__} comes from neither torchvision nor timm: give it a method "
-            "features(images) -> Features(maps, pooled, logits), then it can be used as it is"
-        )
+        advice = "give it a method features(images) -> Features(maps, pooled, logits), then it can be used as it is"
+        raise ValueError(f"{type(network).__name__} comes from neither torchvision nor timm: {advice}")
     if not hasattr(network, "options"):
         network.options = {}
     return network
 
 
 class LibraryNetwork(Network):
-    """A library's network behind our interface; subclasses write `_run`. Its state dict carries the library's names."""
+    """A library's network behind our interface, with the library's tensor names; subclasses write `_read`."""
 
     def __init__(self, network: nn.Module, name: str):
         super().__init__()
@@ -75,15 +74,14 @@ class LibraryNetwork(Network):
         self.register_state_dict_post_hook(_to_library_names)
         self.register_load_state_dict_pre_hook(_from_library_names)
 
-    def features(self, images: Tensor, preactivation: bool = False) -> Features:
-        check_images(images)
+    def _run(self, images: Tensor, preactivation: bool) -> Features:
         if preactivation:
             raise ValueError(
                 f'"{self.name}" is a library\'s network, whose maps before the ReLU cannot be told apart: '
                 "methods that read them (ab) take one of models.names()"
             )
         try:
-            return self._run(images)
+            return self._read(images)
         except AssertionError as error:  # what torchvision's transformers say of a size
             height, width = images.shape[2:]
             words = str(error).partition(" but got Proxy")[0]
@@ -108,7 +106,7 @@ class TorchvisionNetwork(LibraryNetwork):
         extractor = create_feature_extractor(network, nodes, suppress_diff_warning=True)
         super().__init__(extractor, f"torchvision/{type(network).__name__}")
 
-    def _run(self, images: Tensor) -> Features:
+    def _read(self, images: Tensor) -> Features:
         outputs = self.network(images)
         maps = [output for name, output in outputs.items() if name.startswith("map")]
         return Features(maps, outputs["pooled"], outputs["logits"])
@@ -136,7 +134,7 @@ class TimmNetwork(LibraryNetwork):
             raise ValueError(f"{name} does not end in one linear classifier: give it a features method")
         super().__init__(network, name)
 
-    def _run(self, images: Tensor) -> Features:
+    def _read(self, images: Tensor) -> Features:
         last, maps = self.network.forward_intermediates(images)
         pooled = self.network.forward_head(last, pre_logits=True)
         classifier = self.network.get_classifier()
@@ -147,26 +145,21 @@ class TimmNetwork(LibraryNetwork):
 
 @torch.no_grad()
 def _torchvision_nodes(network: nn.Module) -> tuple[str, str, list[str]]:
-    """Names of a network's nodes: the classifier, its input, and one for each map, from fine to coarse.
-
-    The shapes come from a copy on PyTorch's meta device, which computes nothing.
-    """
+    """Names of a network's nodes: the classifier, its input, and one for each map, from fine to coarse."""
     from torchvision.models.feature_extraction import create_feature_extractor, get_graph_node_names
 
-    twin = copy.deepcopy(network).to("meta")
+    twin = copy.deepcopy(network).to("meta")  # tells shapes, computes nothing
     train_names, names = get_graph_node_names(twin, suppress_diff_warning=True)
     head, layers = names[-1], dict(twin.named_modules())
     if not isinstance(layers.get(head), nn.Linear):
-        raise ValueError(
-            f'{type(network).__name__} ends in "{head}", not in a linear classifier: give it a method '
-            "features(images) -> Features(maps, pooled, logits)"
-        )
+        advice = "give it a method features(images) -> Features(maps, pooled, logits)"
+        raise ValueError(f'{type(network).__name__} ends in "{head}", not in a linear classifier: {advice}')
     names = names[1:]  # the first is the image
     survey = create_feature_extractor(
         twin, train_return_nodes=train_names[-1:], eval_return_nodes=names, suppress_diff_warning=True
-    ).eval()
+    )
     side = getattr(network, "image_size", 224)  # vision transformers take one size only
-    outputs = survey(torch.zeros(2, 3, side, side, device="meta"))
+    outputs = survey.eval()(torch.zeros(2, 3, side, side, device="meta"))
     nodes = next(iter(reversed(survey.graph.nodes))).args[0]
     pooled = next(name for name in names if nodes[name] is nodes[head].args[0])
     return head, pooled, _map_nodes(names, nodes, outputs, layers)
@@ -202,9 +195,3 @@ def _to_library_names(module: nn.Module, state: dict[str, Tensor], prefix: str, 
 def _from_library_names(module: nn.Module, state: dict[str, Tensor], prefix: str, *_details: object) -> None:
     for name in [name for name in state if name.startswith(prefix)]:
         state[f"{prefix}network.{name.removeprefix(prefix)}"] = state.pop(name)
-
-
-def _check_known(name: str, architecture: str, architectures: list[str]) -> None:
-    if architecture not in architectures:
-        near = difflib.get_close_matches(architecture, architectures, n=3, cutoff=0.4) or architectures[:3]
-        raise ValueError(f'network "{name}" does not exist: did you mean {", ".join(near)}?')

@@ -4,12 +4,12 @@ from functools import partial
 
 from torch import Tensor, nn
 
-from dcd_utils.models.network import Features, Network, check_images, conv_bn, init_convolutions, make_stage
+from dcd_utils.models.network import Features, Network, conv_bn, init_convolutions, make_stage
 
 WIDTH = 0.5  # factor on the channels of the stem and the stages
 # factor from a block's input channels to its inner channels, channels at full width, blocks, stride
 STAGES = ((1, 16, 1, 1), (6, 24, 2, 1), (6, 32, 3, 2), (6, 64, 4, 2), (6, 96, 3, 1), (6, 160, 3, 2), (6, 320, 1, 1))
-MAPS_AFTER = (1, 2, 4, 6)  # the last stage at each resolution
+MAPS_AFTER = (0, 2, 3, 5, 7)  # the stem (0) and the last of the stages (1 to 7) at each resolution
 PENULTIMATE = 1280
 
 
@@ -19,13 +19,9 @@ class InvertedResidual(nn.Module):
     def __init__(self, channels_in: int, channels: int, stride: int, expansion: int):
         super().__init__()
         inner = expansion * channels_in
-        self.conv = nn.Sequential(
-            *conv_bn(channels_in, inner, 1),
-            nn.ReLU(inplace=True),
-            *conv_bn(inner, inner, 3, stride, groups=inner),
-            nn.ReLU(inplace=True),
-            *conv_bn(inner, channels, 1),
-        )
+        widen = *conv_bn(channels_in, inner, 1), nn.ReLU(inplace=True)
+        filters = *conv_bn(inner, inner, 3, stride, groups=inner), nn.ReLU(inplace=True)
+        self.conv = nn.Sequential(*widen, *filters, *conv_bn(inner, channels, 1))
         self.residual = stride == 1 and channels_in == channels
 
     def forward(self, x: Tensor) -> Tensor:
@@ -50,17 +46,12 @@ class MobileNetV2(Network):
         nn.init.normal_(self.classifier[0].weight, std=0.01)
         nn.init.zeros_(self.classifier[0].bias)
 
-    def features(self, images: Tensor, preactivation: bool = False) -> Features:
-        """As every network's; the stages end without a ReLU, so `preactivation` changes nothing."""
-        check_images(images)
-        x = self.conv1(images)
-        maps = [x]
-        for index, stage in enumerate(self.blocks):
-            x = stage(x)
-            if index in MAPS_AFTER:
-                maps.append(x)
-        pooled = self.conv2(x).mean((2, 3))
-        return Features(maps, pooled, self.classifier(pooled))
+    def _run(self, images: Tensor, preactivation: bool) -> Features:
+        outputs = [self.conv1(images)]
+        for stage in self.blocks:
+            outputs.append(stage(outputs[-1]))
+        pooled = self.conv2(outputs[-1]).mean((2, 3))
+        return Features([outputs[index] for index in MAPS_AFTER], pooled, self.classifier(pooled))
 
 
-NETWORK, CONFIGS = MobileNetV2, {"MobileNetV2": ()}
+NETWORKS = {"MobileNetV2": MobileNetV2}

@@ -3,7 +3,6 @@
 from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
-import torch
 from torch import Tensor, nn
 
 SMALLEST_INPUT = 16
@@ -12,10 +11,8 @@ SMALLEST_INPUT = 16
 class Features(NamedTuple):
     """What one forward pass computed.
 
-    Attributes:
-        maps: activations after the stem and after each stage, each [B, channels, height, width].
-        pooled: penultimate features [B, width], the input of the classifier.
-        logits: [B, num_classes].
+    The maps follow the stem and each stage, each [B, channels, height, width]; the pooled (penultimate) features
+    [B, width] are the input of the classifier; the logits are [B, num_classes].
     """
 
     maps: list[Tensor]
@@ -24,7 +21,7 @@ class Features(NamedTuple):
 
 
 class Network(nn.Module):
-    """A network for small images: subclasses write `features`; calling one returns the logits [B, num_classes]."""
+    """A network for small images; calling one returns the logits. Subclasses write `_run`, what `features` returns."""
 
     name: str
     options: dict
@@ -35,24 +32,35 @@ class Network(nn.Module):
         Args:
             images: [B, 3, H, W].
             preactivation: the maps of the stages, from index 1 on, are what the stage's last ReLU reads: signed values,
-                as AB distillation compares them (Heo et al., arXiv:1811.03233). A wide ResNet's map then is the next
-                batch norm's output. The stem's map, the pooled features and the logits stay the same.
+                as AB distillation compares them (Heo et al., arXiv:1811.03233). The stem's map, the pooled features and
+                the logits stay the same. A wide ResNet's map then is the next batch norm's output; MobileNetV2's stages
+                end without a ReLU and stay the same; the channels of ShuffleV2's are not shuffled yet.
 
         Raises:
             ValueError: a side below 16 pixels, another shape, or preactivation asked of a library's network.
         """
+        if images.ndim != 4 or images.shape[1] != 3 or min(images.shape[2:]) < SMALLEST_INPUT:
+            expected = f"expected [B, 3, H, W] with H and W of at least {SMALLEST_INPUT} pixels"
+            raise ValueError(f"images are {tuple(images.shape)}: {expected}")
+        return self._run(images, preactivation)
+
+    def _run(self, images: Tensor, preactivation: bool) -> Features:
         raise NotImplementedError
 
     def forward(self, images: Tensor) -> Tensor:
         return self.features(images).logits
 
 
-def check_images(images: Tensor) -> None:
-    """Raise ValueError unless images are [B, 3, H, W] with both sides of at least 16 pixels."""
-    if images.ndim != 4 or images.shape[1] != 3 or min(images.shape[2:]) < SMALLEST_INPUT:
-        raise ValueError(
-            f"images are {tuple(images.shape)}: expected [B, 3, H, W] with H and W of at least {SMALLEST_INPUT} pixels"
-        )
+class Block(nn.Module):
+    """A part of a stage that ends in a ReLU; subclasses write `before_relu`, which computes what that ReLU reads."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.before_relu(x).relu_()
+
+    def before_and_after(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """What the last ReLU reads, and the block's output."""
+        before = self.before_relu(x)
+        return before, before.relu()
 
 
 def conv_bn(channels_in: int, channels: int, size: int, stride: int = 1, groups: int = 1):
@@ -76,17 +84,16 @@ def make_stage(block: Callable[..., nn.Module], blocks: int, channels_in: int, c
     return nn.Sequential(block(channels_in, channels, stride), *rest)
 
 
-def run_stages(stages: Iterable[nn.Sequential], x: Tensor, preactivation: bool) -> tuple[Tensor, list[Tensor]]:
-    """The last stage's output, and the maps: the stem's output x, then each stage's output or what its last ReLU reads.
-
-    The last block of a stage offers `before_relu(x)`, what its forward pass computes without the ReLU at its end.
-    """
+def run_stages(
+    x: Tensor, stages: Iterable[nn.Sequential], preactivation: bool, classifier: nn.Module, head: Callable | None = None
+) -> Features:
+    """Features from the stem's output x: through stages that end in a `Block`, the head if any, and the classifier."""
     maps = [x]
     for stage in stages:
         if preactivation:
-            maps.append(stage[-1].before_relu(stage[:-1](x)))
-            x = torch.relu(maps[-1])
+            stage_map, x = stage[-1].before_and_after(stage[:-1](x))
         else:
-            x = stage(x)
-            maps.append(x)
-    return x, maps
+            stage_map = x = stage(x)
+        maps.append(stage_map)
+    pooled = (head(x) if head else x).mean((2, 3))
+    return Features(maps, pooled, classifier(pooled))

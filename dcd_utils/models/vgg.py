@@ -1,19 +1,18 @@
 """VGG with batch norm (Simonyan and Zisserman, arXiv:1409.1556) for small images, with the shared tensor names."""
 
-import torch
+from functools import partial
+
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from dcd_utils.models.network import Features, Network, check_images, init_convolutions
+from dcd_utils.models.network import Features, Network, init_convolutions
 
 
 class VGG(Network):
     """Five stages of 3x3 convolutions, max pooling between them, and one linear classifier on the pooled features.
 
     The pooling before the last stage is left out below 64 pixels, so that a 32x32 image keeps a 4x4 map.
-
-    Args:
-        convolutions: number of convolutions in each stage.
+    `convolutions` is their number in each stage.
     """
 
     def __init__(self, convolutions: tuple[int, int, int, int, int], num_classes: int):
@@ -23,7 +22,6 @@ class VGG(Network):
         self.block2 = self._stage(convolutions[2], 128, 256)
         self.block3 = self._stage(convolutions[3], 256, 512)
         self.block4 = self._stage(convolutions[4], 512, 512)
-        self.relu = nn.ReLU(inplace=True)
         self.classifier = nn.Linear(512, num_classes)
         init_convolutions(self)
         nn.init.normal_(self.classifier.weight, std=0.01)
@@ -36,27 +34,21 @@ class VGG(Network):
             convolution = nn.Conv2d(channels_in, channels, 3, padding=1)
             layers += [convolution, nn.BatchNorm2d(channels), nn.ReLU(inplace=True)]
             channels_in = channels
-        return nn.Sequential(*layers[:-1])  # `features` applies the last ReLU
+        return nn.Sequential(*layers[:-1])  # `_run` applies the last ReLU
 
-    def features(self, images: Tensor, preactivation: bool = False) -> Features:
-        check_images(images)
-        x = self.relu(self.block0(images))
+    def _run(self, images: Tensor, preactivation: bool) -> Features:
+        x = self.block0(images).relu_()
         maps = [x]
         for stage in (self.block1, self.block2, self.block3, self.block4):
             if stage is not self.block4 or images.shape[2] >= 64:
                 x = F.max_pool2d(x, 2)
             before = stage(x)
-            x = torch.relu(before) if preactivation else self.relu(before)
+            x = before.relu() if preactivation else before.relu_()
             maps.append(before if preactivation else x)
         pooled = x.mean((2, 3))
         return Features(maps, pooled, self.classifier(pooled))
 
 
-NETWORK = VGG
-CONFIGS = {
-    "vgg8": ((1, 1, 1, 1, 1),),
-    "vgg11": ((1, 1, 2, 2, 2),),
-    "vgg13": ((2, 2, 2, 2, 2),),
-    "vgg16": ((2, 2, 3, 3, 3),),
-    "vgg19": ((2, 2, 4, 4, 4),),
-}
+_CONVOLUTIONS = {"vgg8": (1, 1, 1, 1, 1), "vgg11": (1, 1, 2, 2, 2), "vgg13": (2, 2, 2, 2, 2), "vgg16": (2, 2, 3, 3, 3),
+                 "vgg19": (2, 2, 4, 4, 4)}  # fmt: skip
+NETWORKS = {name: partial(VGG, convolutions) for name, convolutions in _CONVOLUTIONS.items()}

@@ -29,8 +29,7 @@ def load_weights(model: nn.Module, path: str | os.PathLike) -> nn.Module:
     """Load weights into `model` and return it. No code in the file is ever run.
 
     Args:
-        path: a safetensors file, a `{"model": state dict}` file as the field shares them, a bare state dict, or a
-            run's folder.
+        path: a safetensors file, a `{"model": state dict}` file as the field shares them, a bare state dict, or a run.
 
     Raises:
         FileNotFoundError: nothing lies at `path`.
@@ -41,9 +40,8 @@ def load_weights(model: nn.Module, path: str | os.PathLike) -> nn.Module:
     if path.is_dir():
         path = path / "weights.safetensors"
     if not path.is_file():
-        raise FileNotFoundError(
-            f'no weights at "{path}": pass a .safetensors or .pth file, or the folder of a finished run'
-        )
+        advice = "pass a .safetensors or .pth file, or the folder of a finished run"
+        raise FileNotFoundError(f'no weights at "{path}": {advice}')
     state = _read(path)
     expected = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
     stored = {name: tuple(tensor.shape) for name, tensor in state.items()}
@@ -78,10 +76,8 @@ def _read(path: Path) -> Mapping[str, Tensor]:
             warnings.simplefilter("ignore")  # about the age of a pickle
             state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # each reader has its own exceptions for a damaged file
-        raise ValueError(
-            f'"{path}" cannot be read as weights (truncated, not a weights file, or a pickle that carries more than '
-            f"tensors): {reason(error)}"
-        ) from error
+        causes = "truncated, not a weights file, or a pickle that carries more than tensors"
+        raise ValueError(f'"{path}" cannot be read as weights ({causes}): {reason(error)}') from error
     state = state.get("model", state) if isinstance(state, Mapping) else state
     entries = state.items() if isinstance(state, Mapping) else [(None, None)]
     if not all(isinstance(name, str) and isinstance(value, Tensor) for name, value in entries):

@@ -1,9 +1,12 @@
 """Wide ResNets (Zagoruyko and Komodakis, arXiv:1605.07146), with the tensor names of the shared checkpoints."""
 
+from collections import OrderedDict
+from functools import partial
+
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from dcd_utils.models.network import Features, Network, check_images, init_convolutions, make_stage
+from dcd_utils.models.network import Features, Network, init_convolutions, make_stage
 
 
 class PreActivationBlock(nn.Module):
@@ -17,50 +20,40 @@ class PreActivationBlock(nn.Module):
         self.conv2 = nn.Conv2d(channels, channels, 3, padding=1, bias=False)
         # the shared checkpoints spell it so
         self.convShortcut = nn.Conv2d(channels_in, channels, 1, stride, bias=False) if channels_in != channels else None
-        self.relu = nn.ReLU(inplace=True)
 
     def forward(self, x: Tensor) -> Tensor:
-        activated = self.relu(self.bn1(x))
+        activated = self.bn1(x).relu_()
         shortcut = x if self.convShortcut is None else self.convShortcut(activated)
-        return shortcut + self.conv2(self.relu(self.bn2(self.conv1(activated))))
-
-
-class Stage(nn.Module):
-    def __init__(self, blocks: int, channels_in: int, channels: int, stride: int):
-        super().__init__()
-        self.layer = make_stage(PreActivationBlock, blocks, channels_in, channels, stride)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.layer(x)
+        return shortcut + self.conv2(self.bn2(self.conv1(activated)).relu_())
 
 
 class WideResNet(Network):
-    """A stem, three stages of (depth - 4) / 6 pre-activation blocks each, a last batch norm, and a linear classifier.
+    """A stem, three stages of n pre-activation blocks, a last batch norm, and a linear classifier; depth is 6n + 4.
 
-    Args:
-        depth: 6n + 4.
-        widen: factor on the channels 16, 32, 64 of the stages.
+    `widen` is the factor on the channels 16, 32, 64 of the stages.
     """
 
     def __init__(self, depth: int, widen: int, num_classes: int):
         super().__init__()
         blocks = (depth - 4) // 6
         self.conv1 = nn.Conv2d(3, 16, 3, padding=1, bias=False)
-        self.block1 = Stage(blocks, 16, 16 * widen, stride=1)
-        self.block2 = Stage(blocks, 16 * widen, 32 * widen, stride=2)
-        self.block3 = Stage(blocks, 32 * widen, 64 * widen, stride=2)
+        self.block1 = self._stage(blocks, 16, 16 * widen, stride=1)
+        self.block2 = self._stage(blocks, 16 * widen, 32 * widen, stride=2)
+        self.block3 = self._stage(blocks, 32 * widen, 64 * widen, stride=2)
         self.bn1 = nn.BatchNorm2d(64 * widen)
-        self.relu = nn.ReLU(inplace=True)
         self.fc = nn.Linear(64 * widen, num_classes)
         init_convolutions(self)
         nn.init.zeros_(self.fc.bias)
 
-    def features(self, images: Tensor, preactivation: bool = False) -> Features:
-        check_images(images)
+    @staticmethod
+    def _stage(blocks: int, channels_in: int, channels: int, stride: int) -> nn.Sequential:
+        return nn.Sequential(OrderedDict(layer=make_stage(PreActivationBlock, blocks, channels_in, channels, stride)))
+
+    def _run(self, images: Tensor, preactivation: bool) -> Features:
         maps = [self.conv1(images)]
         for stage in (self.block1, self.block2, self.block3):
             maps.append(stage(maps[-1]))
-        pooled = self.relu(self.bn1(maps[-1])).mean((2, 3))
+        pooled = self.bn1(maps[-1]).relu_().mean((2, 3))
         if preactivation:
             norms = (self.block2.layer[0].bn1, self.block3.layer[0].bn1, self.bn1)
             maps[1:] = [_normalise(norm, stage_map) for norm, stage_map in zip(norms, maps[1:], strict=True)]
@@ -73,5 +66,4 @@ def _normalise(norm: nn.BatchNorm2d, x: Tensor) -> Tensor:
     return F.batch_norm(x, mean, variance, norm.weight, norm.bias, norm.training, eps=norm.eps)
 
 
-NETWORK = WideResNet
-CONFIGS = {f"wrn_{depth}_{widen}": (depth, widen) for depth in (16, 40) for widen in (1, 2)}
+NETWORKS = {f"wrn_{depth}_{widen}": partial(WideResNet, depth, widen) for depth in (16, 40) for widen in (1, 2)}

@@ -30,16 +30,18 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m dcd_utils", description="Discriminative and consistent distillation, from a shell."
-    )
+    description = "Discriminative and consistent distillation, from a shell."
+    parser = argparse.ArgumentParser("python -m dcd_utils", description=description)
     commands = parser.add_subparsers(required=True, metavar="command")
 
     doctor = commands.add_parser("doctor", help="what is installed, which device is used, where data lies")
     doctor.set_defaults(command=lambda options: print(runtime.environment_report()))
 
-    common = argparse.ArgumentParser(add_help=False)
-    add = common.add_argument
+    def options(*parents):
+        group = argparse.ArgumentParser(add_help=False, parents=parents)
+        return group, group.add_argument
+
+    common, add = options()
     add("--profile", default="quick", help="quick (embedded shapes) or full (the paper's recipe on CIFAR-100)")
     add("--dataset", help=f"instead of the profile's: {', '.join(data.names())}")
     add("--root", help="where the data lies; folder: holds train/<class>/<image> and test/<class>/<image>")
@@ -53,66 +55,57 @@ def _parser() -> argparse.ArgumentParser:
     held_out = "to choose settings: test on N of the training images, train on the rest, leave the test images alone"
     add("--hold-out", type=int, metavar="N", help=held_out)
 
-    ways = argparse.ArgumentParser(add_help=False)
+    ways, add = options(common)
     plain = "nothing that saves time: 32-bit numbers, channels first, a live teacher; for comparison"
-    ways.add_argument("--plain", action="store_true", help=plain)
-    ways.add_argument("--compile", action="store_true", help="forward passes through torch.compile (reduce-overhead)")
-    stored = argparse.ArgumentParser(add_help=False)
+    add("--plain", action="store_true", help=plain)
+    add("--compile", action="store_true", help="forward passes through torch.compile (reduce-overhead)")
+    one_run, add = options(ways)
+    add("--seed", type=int, default=0)
+    add("--run-dir", help="the run's folder (distill: the student's); default: data/runs/<name>-<hash of config>")
+    stored, add = options()
     places = "where a teacher's answers are kept for all runs that ask for the same: auto, off, device, memory or file"
-    stored.add_argument("--cache", default="auto", help=f"{places}; file:fp16: in half the room, not exactly")
-    pair = argparse.ArgumentParser(add_help=False)
-    pair.add_argument("--teacher", help="instead of the profile's")
-    pair.add_argument("--student", help="instead of the profile's")
+    add("--cache", default="auto", help=f"{places}; file:fp16: in half the room, not exactly")
+    pair, add = options()
+    add("--teacher", help="instead of the profile's")
+    add("--student", help="instead of the profile's")
+    several, add = options()
+    add("--seeds", nargs="+", type=int, help="instead of the profile's")
+    add("--label", help="what records and tables call the data that is learned; default: the data set's name")
 
-    command = commands.add_parser("train", parents=[common, ways], help="train a network on labels alone")
-    command.add_argument("--network", help=f"instead of the profile's teacher: {', '.join(models.names())}")
-    command.add_argument("--seed", type=int, default=0)
-    command.add_argument("--run-dir", help="the run's folder; default: data/runs/<name>-<hash of config>")
-    command.set_defaults(command=_train)
+    def command(run, help: str, *parents):
+        parser = commands.add_parser(run.__name__[1:], parents=parents, help=help)
+        parser.set_defaults(command=run)
+        return parser.add_argument
 
-    distilling = "distil a teacher (trained first, if need be) into a student"
-    command = commands.add_parser("distill", parents=[common, ways, stored, pair], help=distilling)
-    command.add_argument(
-        "--method", default="dcd+kd", help=f'{", ".join(losses.names())}; "+kd" may follow any but kd'
-    )
-    command.add_argument("--teacher-weights", metavar="FILE", help="load the teacher instead of training it")
-    command.add_argument("--seed", type=int, default=0)
-    command.add_argument("--run-dir", help="the student's folder")
-    command.set_defaults(command=_distill)
+    add = command(_train, "train a network on labels alone", one_run)
+    networks = f"instead of the profile's teacher: {', '.join(models.names())}"
+    add("--network", dest="teacher", metavar="NETWORK", help=networks)
 
-    grid = "pairs x methods x seeds, one record per run; resumable"
-    command = commands.add_parser("reproduce", parents=[common, ways, stored], help=grid)
-    add = command.add_argument
+    add = command(_distill, "distil a teacher (trained first, if need be) into a student", one_run, stored, pair)
+    add("--method", default="dcd+kd", help=f'{", ".join(losses.names())}; "+kd" may follow any but kd')
+    add("--teacher-weights", metavar="FILE", help="load the teacher instead of training it")
+
+    add = command(_reproduce, "pairs x methods x seeds, one record per run; resumable", ways, stored, several)
     add("--pairs", nargs="+", metavar="TEACHER:STUDENT", help="for instance resnet56:resnet20")
     methods = f"alone, {', '.join(losses.names())}, any of them with +kd; all, all+kd: every one; settings behind "
     methods += "an @: dcd@alpha=0.25,max_scale=20 or dcd@weight=2"
     add("--methods", nargs="+", default=["alone", "kd", "dcd", "dcd+kd"], help=methods)
-    add("--seeds", nargs="+", type=int, help="instead of the profile's")
-    add("--label", help="what records and tables call the data; default: the data set's name")
     add("--results", help="folder of the records; default: data/results/<dataset>")
     add("--teacher-seed", type=int, help="instead of the profile's; one teacher serves all students")
     from_file = "load teachers instead of training them; the name may be left out where there is one"
     add("--teacher-weights", nargs="+", default=[], metavar="[TEACHER=]FILE", help=from_file)
     add("--jobs", type=int, default=1, help="processes of one thread each (for CPUs); default: 1")
-    command.set_defaults(command=_reproduce)
 
     probing = "linear classifiers on frozen networks, for a data set they never saw"
-    command = commands.add_parser("transfer", parents=[common, pair], help=probing)
-    add = command.add_argument
+    add = command(_transfer, probing, common, pair, several)
     targets = f"{', '.join(data.names())}; default: new_shapes (quick), stl10 and tiny_imagenet (full)"
     add("--to", nargs="+", metavar="DATASET", help=targets)
     add("--to-root", help="where these lie; as --root")
     methods = "alone, methods as for distill; random: the student before any training. The teacher is always probed"
     add("--methods", nargs="+", default=["random", "alone", "kd", "dcd", "dcd+kd"], help=methods)
-    add("--seeds", nargs="+", type=int, help="instead of the profile's")
-    add("--label", help="what records and tables call the source; default: the data set's name")
-    folders = "where the folders transfer-<source>-<target> of the records lie; default: data/results"
-    add("--results", help=folders)
-    command.set_defaults(command=_transfer)
+    add("--results", help="where the folders transfer-<source>-<target> of the records lie; default: data/results")
 
-    timing = "time a pair: the plain way, ours with a live and a stored teacher, the student alone"
-    command = commands.add_parser("benchmark", help=timing)
-    add = command.add_argument
+    add = command(_benchmark, "time a pair: the plain way, ours with a live and a stored teacher, the student alone")
     add("--teacher", default="resnet56", help="default: resnet56")
     add("--student", default="resnet20", help="default: resnet20")
     add("--batch-size", type=int, default=64)
@@ -122,27 +115,28 @@ def _parser() -> argparse.ArgumentParser:
     add("--precision", choices=("auto", "fp32", "bf16"), default="auto", help="of all but the plain way")
     add("--compile", action="store_true", help="of all but the plain way: forward passes through torch.compile")
     add("--json", metavar="PATH", help="keep the figures; `report` draws them")
-    command.set_defaults(command=_benchmark)
 
-    command = commands.add_parser("report", help="records as tables")
-    add = command.add_argument
+    add = command(_report, "records as tables")
     add("results", nargs="?", help="folder of the records; default, with --into: data/results")
     add("--published", action="store_true", help="beside the published figures, in the paper's layout")
     into = "renew the tables of Markdown pages: what stands between <!-- results: FOLDER --> (or published, summary) "
     add("--into", nargs="+", metavar="PAGE", help=f"{into}and <!-- end -->")
     add("--plot", metavar="PNG", help="draw every run, or benchmark, too")
-    command.set_defaults(command=_report)
     return parser
 
 
-def _prepare(options, **choices):
+def _chosen(options, *names: str) -> dict:
+    """Return those of the named options that the command has and that are not None."""
+    return {name: getattr(options, name) for name in names if getattr(options, name, None) is not None}
+
+
+def _prepare(options):
     """Return (profile, train, test) that the options ask for; the profile's recipes carry the options' changes."""
-    profile = experiments.profile(options.profile, options.dataset, options.root, epochs=options.epochs, **choices)
-    changes = {name: getattr(options, name) for name in ("batch_size", "learning_rate", "precision")}
-    changes = {name: value for name, value in changes.items() if value is not None}
+    choices = _chosen(options, "dataset", "root", "epochs", "teacher", "student", "seeds")
+    profile = experiments.profile(options.profile, **choices)
+    changes = _chosen(options, "batch_size", "learning_rate", "precision")
     recipes = {name: getattr(profile, name).but(**changes) for name in ("teacher_recipe", "recipe")}
-    sizes = {name: getattr(options, name) for name in ("train_size", "test_size", "side")}
-    sizes = {name: size for name, size in sizes.items() if size is not None}
+    sizes = _chosen(options, "train_size", "test_size", "side")
     if {"train_size", "test_size"} & set(sizes) and profile.dataset != "shapes":
         raise ValueError(f'"{profile.dataset}" has the size it has: only "shapes" takes --train-size and --test-size')
     if "side" in sizes and profile.dataset in ("shapes", "new_shapes", "cifar100"):
@@ -156,22 +150,20 @@ def _prepare(options, **choices):
 
 
 def _train(options) -> None:
-    profile, train, test = _prepare(options, teacher=options.network)
+    profile, train, test = _prepare(options)
     network = models.create(profile.teacher, train.num_classes, seed=options.seed)
     recipe = training.recipe_for(profile.teacher_recipe, profile.teacher)
-    ways = {"plain": options.plain, "compile": options.compile}
-    run = training.train(network, train, test, recipe, options.seed, options.run_dir, **ways)
-    print(f"kept in {run.run_dir}")
+    ways = _chosen(options, "seed", "run_dir", "plain", "compile")
+    print(f"kept in {training.train(network, train, test, recipe, **ways).run_dir}")
 
 
 def _distill(options) -> None:
-    profile, train, test = _prepare(options, teacher=options.teacher, student=options.student)
+    profile, train, test = _prepare(options)
     if options.method.lower() == "alone":
         raise ValueError('"alone" distils nothing: python -m dcd_utils train --network STUDENT trains on labels alone')
     student = models.create(profile.student, train.num_classes, seed=options.seed)
     teacher = models.create(profile.teacher, train.num_classes, seed=profile.teacher_seed)
     recipe = training.recipe_for(profile.recipe, profile.student)
-    ways = {"plain": options.plain, "compile": options.compile}
     # what cannot work is told before the teacher is trained, not after
     training.check_method(student, teacher, train, options.method, recipe.batch_size, cache=options.cache)
     if options.teacher_weights:
@@ -179,61 +171,54 @@ def _distill(options) -> None:
         print(f"{profile.teacher}: {training.evaluate(teacher, test)[0]:.2f} % (weights from a file)")
     else:
         teacher_recipe = training.recipe_for(profile.teacher_recipe, profile.teacher)
+        ways = _chosen(options, "plain", "compile")
         teacher = training.train(teacher, train, test, teacher_recipe, profile.teacher_seed, **ways).model
-    choices = {"seed": options.seed, "run_dir": options.run_dir, "cache": options.cache, **ways}
+    choices = _chosen(options, "seed", "run_dir", "cache", "plain", "compile")
     run = training.distill(student, teacher, train, test, options.method, recipe, **choices)
     print(f"kept in {run.run_dir}")
 
 
 def _reproduce(options) -> None:
-    folder = _results_folder(options)
+    dataset = experiments.profile(options.profile, options.dataset).dataset
+    options.results = Path(options.results or files.data_dir() / "results" / dataset)
     try:
         workers.share(_train_grid, options, options.jobs)
     except RuntimeError:
         with contextlib.suppress(ValueError, OSError):
-            print(experiments.report(folder))  # what failed is in it, beside what did not
+            print(experiments.report(options.results))  # what failed is in it, beside what did not
         raise
-    print(experiments.report(folder))
-
-
-def _results_folder(options) -> Path:
-    name = experiments.profile(options.profile, options.dataset, options.root).dataset
-    return Path(options.results) if options.results else files.data_dir() / "results" / name
+    print(experiments.report(options.results))
 
 
 def _train_grid(options) -> None:
-    profile, train, test = _prepare(options, seeds=options.seeds)
+    profile, train, test = _prepare(options)
     pairs = [tuple(pair.split(":")) for pair in options.pairs or [f"{profile.teacher}:{profile.student}"]]
-    for pair in pairs:
-        if len(pair) != 2:
-            raise ValueError(
-                f'pair "{":".join(pair)}" was given: write TEACHER:STUDENT, for instance resnet56:resnet20'
-            )
+    if wrong := [":".join(pair) for pair in pairs if len(pair) != 2]:
+        raise ValueError(f'pair "{wrong[0]}" was given: write TEACHER:STUDENT, for instance resnet56:resnet20')
     teachers = list(dict.fromkeys(teacher for teacher, _ in pairs))
     weights = dict(entry.split("=", 1) for entry in options.teacher_weights if "=" in entry)
     unnamed = [entry for entry in options.teacher_weights if "=" not in entry]
     if len(unnamed) > 1 or (unnamed and (weights or len(teachers) > 1)):
         raise ValueError(f"--teacher-weights: write TEACHER=FILE for each of {', '.join(teachers)}")
     weights.update(zip(teachers, unnamed, strict=False))  # at most one, for the only teacher
+    teacher_seed = profile.teacher_seed if options.teacher_seed is None else options.teacher_seed
     experiments.reproduce(
-        pairs, options.methods, profile.seeds, train, test, profile.recipe, _results_folder(options),
-        profile.teacher_recipe, profile.teacher_seed if options.teacher_seed is None else options.teacher_seed, weights,
-        options.cache, options.plain, options.compile,
+        pairs, options.methods, profile.seeds, train, test, profile.recipe, options.results,
+        profile.teacher_recipe, teacher_seed, weights, **_chosen(options, "cache", "plain", "compile"),
     )
 
 
 def _transfer(options) -> None:
     names = options.to or (["new_shapes"] if options.profile == "quick" else ["stl10", "tiny_imagenet"])
-    profile, train, test = _prepare(options, teacher=options.teacher, student=options.student, seeds=options.seeds)
+    profile, train, test = _prepare(options)
     targets = {name: data.load(name, options.to_root) for name in names}
-    results = Path(options.results) if options.results else files.data_dir() / "results"
+    results = Path(options.results or files.data_dir() / "results")
     for folder in transfer(profile, options.methods, train, test, targets, results):
         print(experiments.report(folder), flush=True)
 
 
 def _benchmark(options) -> None:
-    keys = ("teacher", "student", "batch_size", "steps", "rounds", "precision", "compile")
-    settings = {key: getattr(options, key) for key in keys}
+    settings = _chosen(options, "teacher", "student", "batch_size", "steps", "rounds", "precision", "compile")
     record = speed.benchmark(**settings, batch_sizes=tuple(options.batch_sizes))
     print(speed_table([record]))
     if options.json:

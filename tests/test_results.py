@@ -53,7 +53,8 @@ def test_the_records_of_the_quick_profile_are_those_of_todays_configs():
     (teacher,), students = plan.tasks([("resnet20", "resnet8")], methods, range(2, 7), *recipes, teacher_seed=0)
     record = records.read_record(RESULTS / "shapes" / _file_name(plan.config(teacher)))
     facts = network_facts(models.create("resnet20", 20, seed=0), 20) | {"weights": record["final_weights"]}
-    names = {_file_name(plan.config(student, facts if student.teacher else None)) for student in students}
+    plan.facts[teacher] = facts
+    names = {_file_name(plan.config(student)) for student in students}
     assert len(names) == 20 and all((RESULTS / "shapes" / name).exists() for name in names)
 
 

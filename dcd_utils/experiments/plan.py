@@ -17,7 +17,7 @@ from dcd_utils.experiments.methods import method_label, settings_of, spelt_out
 from dcd_utils.experiments.profiles import Profile
 from dcd_utils.records import make_record, read_record, write_record
 from dcd_utils.training import api
-from dcd_utils.training.config import config, network_facts, run_name, weights_digest
+from dcd_utils.training.config import config, network_facts, run_name
 from dcd_utils.training.loop import NonFiniteLoss, evaluate
 from dcd_utils.training.recipe import Recipe, recipe_for, resolve_precision
 from dcd_utils.training.runs import RECORD, Run, RunBusy, RunFailed, RunFolder
@@ -26,10 +26,8 @@ from dcd_utils.training.teacher import parse_cache
 
 @dataclass(frozen=True)
 class Task:
-    """One run that is wanted: a teacher or a student alone (both without a teacher), or a student of a teacher.
-
-    The method is "alone", what `distill` takes, with settings behind an @, or "weights": a teacher from a file.
-    """
+    """One run that is wanted: a teacher from a file (method "weights"), a network that learns "alone", or a student of
+    a teacher (what `distill` takes, with settings behind an @)."""
 
     network: str
     method: str
@@ -43,13 +41,13 @@ class Task:
 
 
 class Plan:
-    """Trains tasks on two image sets; holds their settings (of `distill`: cache, plain, compile), and in `teachers` the
-    network of each teacher's task that is done."""
+    """Trains tasks on two image sets; holds their settings (of `distill`: cache, plain, compile), and in `facts` the
+    `network_facts` of the teachers that are known."""
 
     def __init__(self, train: ImageSet, test: ImageSet, cache: str = "auto", **settings: bool):
         parse_cache(cache)
         self.train, self.test, self.cache, self.settings = train, test, cache, settings
-        self.teachers: dict[Task, nn.Module] = {}
+        self.facts: dict[Task, dict] = {}
 
     def tasks(
         self, pairs: Iterable[tuple[str, str]], methods: Iterable[str], seeds: Iterable[int], recipe: Recipe,
@@ -84,26 +82,25 @@ class Plan:
         """Return the network of a task before training."""
         return models.create(task.network, self.train.num_classes, seed=task.seed)
 
-    def config(self, task: Task, teacher_facts: dict | None = None) -> dict:
-        """Return the config of a task; `teacher_facts` are those of its teacher."""
-        network = self.network(task)
+    def config(self, task: Task) -> dict:
+        """Return the config of a task; of a student, with the facts of its teacher."""
         if task.teacher is None:
-            return config(network, self.train, self.test, task.recipe, task.seed, **self.settings)
-        method, options, weights = settings_of(task.method)
-        shape_of_teacher = self.network(task.teacher)
-        parts = (network, shape_of_teacher, self.train, self.test, method, task.recipe, task.seed)
-        choices = {"weights": weights, "options": options, "cache": self.cache, **self.settings}
-        return api.prepare(*parts, **choices, teacher_facts=teacher_facts)[1]
+            return config(self.network(task), self.train, self.test, task.recipe, task.seed, **self.settings)
+        parts, choices = self._distilling(task, self.network(task.teacher))
+        return api.prepare(*parts, **choices, teacher_facts=self.facts.get(task.teacher))[1]
 
-    def run(self, task: Task, wait: bool = True) -> Run:
-        """Train or load one task, whose teacher is done."""
-        sets = (self.train, self.test)
+    def run(self, task: Task, teacher: nn.Module | None, wait: bool = True) -> Run:
+        """Train or load one task, a student with its teacher."""
         if task.teacher is None:
-            return api.train(self.network(task), *sets, task.recipe, task.seed, wait=wait, **self.settings)
+            parts = (self.network(task), self.train, self.test, task.recipe, task.seed)
+            return api.train(*parts, wait=wait, **self.settings)
+        parts, choices = self._distilling(task, teacher)
+        return api.distill(*parts, **choices, wait=wait)
+
+    def _distilling(self, task: Task, teacher: nn.Module) -> tuple[tuple, dict]:
         method, options, weights = settings_of(task.method)
-        choices = {"weights": weights, "options": options, "cache": self.cache, "wait": wait, **self.settings}
-        teacher = self.teachers[task.teacher]
-        return api.distill(self.network(task), teacher, *sets, method, task.recipe, task.seed, **choices)
+        parts = (self.network(task), teacher, self.train, self.test, method, task.recipe, task.seed)
+        return parts, {"weights": weights, "options": options, "cache": self.cache, **self.settings}
 
 
 def work_through(tasks: Iterable[Task], run: Callable[[Task, bool], Any], done: dict[Task, Any]) -> dict[Task, Any]:
@@ -117,15 +114,14 @@ def work_through(tasks: Iterable[Task], run: Callable[[Task, bool], Any], done: 
         before, put_off = len(done), []
         while left:
             task = left.pop(0)
-            if task.teacher is not None and task.teacher not in done:
-                put_off.append(task)
-                continue
-            try:
-                done[task] = run(task, False)
-            except RunBusy:
-                if not put_off:
-                    left.reverse()
-                put_off.append(task)
+            if task.teacher is None or task.teacher in done:
+                try:
+                    done[task] = run(task, False)
+                    continue
+                except RunBusy:
+                    if not put_off:
+                        left.reverse()
+            put_off.append(task)
         if len(done) == before:
             task = next(task for task in reversed(put_off) if task.teacher is None or task.teacher in done)
             put_off.remove(task)
@@ -138,19 +134,15 @@ def course_runs(
     profile: Profile, methods: Iterable[str] = ("alone", "kd", "dcd", "dcd+kd"), train: ImageSet | None = None,
     test: ImageSet | None = None,
 ) -> tuple[Run, dict[tuple[str, int], Run]]:
-    """Return the teacher of a profile, and a student for every method and seed; a run that exists is loaded.
+    """Return (the teacher's run, {(method, seed): the student's run}) of a profile; a run that exists is loaded, one
+    that another process is training is left to it and loaded at the end.
 
-    A run that another process is training (two notebooks executed side by side) is left to it and loaded at the end.
     Under one seed every student starts from the same weights and sees the same batches and views, so methods can be
     compared pair by pair.
 
     Args:
-        profile: `experiments.profile(...)`; one teacher serves all its students.
         methods: as `distill` takes them; "alone" learns from the labels only.
         train, test: the profile's image sets if they are loaded already.
-
-    Returns:
-        (the teacher's run, {(method, seed): the student's run}).
 
     Raises:
         ValueError: an unknown method; train without test.
@@ -163,14 +155,12 @@ def course_runs(
     plan, pair = Plan(train, test), (profile.teacher, profile.student)
     recipes = (profile.recipe, profile.teacher_recipe)
     (teacher,), students = plan.tasks([pair], methods, profile.seeds, *recipes, profile.teacher_seed)
+    runs: dict[Task, Run] = {}
 
     def run(task: Task, wait: bool) -> Run:
-        result = plan.run(task, wait)
-        if task == teacher:
-            plan.teachers[task] = result.model
-        return result
+        return plan.run(task, runs[task.teacher].model if task.teacher else None, wait)
 
-    runs = work_through([teacher, *students], run, {})
+    work_through([teacher, *students], run, runs)
     return runs[teacher], {(task.method, task.seed): runs[task] for task in students}
 
 
@@ -182,19 +172,16 @@ def reproduce(
 ) -> Path:
     """Train every (pair, method, seed) that has no record yet, and put the record of each into a folder of results.
 
-    Killed and called again it goes on where it stopped: what has a finished record is left alone, finished runs are
-    loaded, a half-finished one is resumed. Processes that share a data folder share the work. A method that cannot
-    work with a pair is recorded as not applicable, a run that stops being finite as failed (it is not tried again); the
-    others are trained all the same. Records of other configs may lie in the same folder: a table keeps them apart.
+    Killed and called again it goes on where it stopped, and processes that share a data folder share the work. A method
+    that cannot work with a pair is recorded as not applicable, a run that stops being finite as failed (it is not tried
+    again); the others are trained all the same. Records of other configs may lie in the same folder.
 
     Args:
         pairs: (teacher, student) names of networks.
         methods: "alone", or what `distill` takes; "all" stands for each of them, "all+kd" for each that "+kd" may
-            follow. Settings may follow an @: "dcd@alpha=0.25,max_scale=20" (options of the method's loss), or
-            "dcd@weight=2" (of its own loss).
+            follow. Behind an @ may follow options of the loss, "dcd@alpha=0.25,max_scale=20", or its "weight".
         seeds, recipe: of the students; each network has the recipe as `recipe_for` says.
         train, test: image sets; their name stands in the tables.
-        results: the folder of the records.
         teacher_recipe, teacher_seed: of the one teacher of a pair, which serves all its students; None: `recipe`.
         teacher_weights: a file or run folder for each teacher that is to be loaded instead of trained.
         cache, plain, compile: as in `distill`.
@@ -202,7 +189,7 @@ def reproduce(
     Raises:
         ValueError: an unknown network or method, settings that a method cannot have, weights that do not fit, or a
             damaged record in the folder; nothing is then trained.
-        RuntimeError: some students could not be trained, or their losses stopped being finite; all others are trained.
+        RuntimeError: some students could not be trained; all others are.
     """
     results = Path(results)
     if results.exists() and not results.is_dir():
@@ -211,43 +198,47 @@ def reproduce(
     weights = teacher_weights or {}
     if strangers := set(weights) - {teacher for teacher, _ in pairs}:
         raise ValueError(f"weights were given for {', '.join(strangers)}, which no pair has as its teacher")
-    plan = Plan(train, test, cache, plain=plain, compile=compile)
-    tasks = plan.tasks(pairs, spelt_out(methods), list(seeds), recipe, teacher_recipe or recipe, teacher_seed, weights)
-    return _Reproduction(plan, *tasks, results, weights).run()
+    grid = _Grid(results, weights, train, test, cache, plain=plain, compile=compile)
+    recipes = (recipe, teacher_recipe or recipe)
+    grid.work(*grid.tasks(pairs, spelt_out(methods), list(seeds), *recipes, teacher_seed, weights))
+    return results
 
 
-class _Reproduction:
-    """Works through the tasks of a grid, and puts their records into a folder."""
+class _Grid(Plan):
+    """A plan whose records lie in a folder."""
 
-    def __init__(self, plan: Plan, teachers: list[Task], students: list[Task], results: Path, weights: dict):
-        self.plan, self.teachers, self.results, self.weights = plan, teachers, results, weights
-        self.tasks = list(dict.fromkeys([*teachers, *students]))
-        self.facts: dict[Task, dict] = {}  # of the teachers that are known
-        self.paths: dict[Task, Path] = {}  # of the records
-        self.data = {"name": plan.train.name, "train": len(plan.train), "test": len(plan.test)}
+    def __init__(self, results: Path, weights: dict, *sets_and_cache, **settings: bool):
+        super().__init__(*sets_and_cache, **settings)
+        self.results, self.weights = results, weights
+        self.teachers: dict[Task, nn.Module] = {}
+        self.paths: dict[Task, Path] = {}
+        self.data = {"name": self.train.name, "train": len(self.train), "test": len(self.test)}
         self.records = {path: read_record(path) for path in sorted(results.glob("*.json"))}
 
-    def run(self) -> Path:
-        for task in self.teachers:
-            if task.method == "weights":
-                self._load(task)
-            else:
-                self._look_up(task)
-        impossible = self._impossible()
-        tasks = [task for task in self.tasks if _key(task) not in impossible]
-        done = {task: None for task in tasks if self._is_done(task)}
-        for task in self.teachers:  # a finished teacher is needed once more where one of its students is missing
-            if task not in self.plan.teachers and any(other.teacher == task and other not in done for other in tasks):
-                done.pop(task, None)
-        failures: dict[Task, str] = {}
-        there, began = sum(map(self._is_done, tasks)), time.monotonic()
+    def work(self, teachers: list[Task], students: list[Task]) -> None:
+        for task in teachers:
+            self._find(task)
+        impossible = self._impossible(students)
+        tasks = [task for task in dict.fromkeys([*teachers, *students]) if _key(task) not in impossible]
+        recorded = [task for task in tasks if self._is_done(task)]
+        # a recorded teacher is loaded where one of its students is missing
+        needed = {task.teacher for task in tasks if task not in recorded} - {*self.teachers}
+        done: dict[Task, None] = dict.fromkeys(task for task in recorded if task not in needed)
+        there, began, failures = len(recorded), time.monotonic(), {}
         print(f"{len(tasks)} runs, {there} of them there already", flush=True)
 
         def attempt(task: Task, wait: bool) -> None:
             try:
-                self._attempt(task, wait)
+                if task in teachers or not self._is_done(task):  # else another process was faster
+                    run = self.run(task, self.teachers.get(task.teacher), wait)
+                    self._keep(run.record)
+                    if task in teachers:
+                        self.teachers[task] = run.model
+                        self.facts[task] = network_facts(run.model, self.train.num_classes)
             except (NonFiniteLoss, RunFailed, ValueError) as error:
-                if task in self.teachers:
+                if not isinstance(error, ValueError):
+                    self._keep(read_record(RunFolder(None, self.config(task), self.data).path / RECORD))
+                if task in teachers:
                     raise
                 failures[task] = str(error)
             finished = len({*done, task} | {other for other in tasks if self._is_done(other)})
@@ -261,101 +252,80 @@ class _Reproduction:
         if failures:
             reasons = "\n".join(f"{task}: {reason}" for task, reason in failures.items())
             raise RuntimeError(f"{len(failures)} of {len(tasks)} runs failed:\n{reasons}")
-        return self.results
 
-    def _load(self, task: Task) -> None:
-        """Take a teacher from a file, and record what it reaches."""
-        network = self.plan.network(task).to(self.plan.train.device)
-        network.classes = self.plan.train.classes
-        self.plan.teachers[task] = models.load_weights(network, self.weights[task.network]).eval()
-        self.facts[task] = network_facts(network, self.plan.train.num_classes)
-        digest = weights_digest(network)
+    def _find(self, teacher: Task) -> None:
+        """Load a teacher from its file and record what it reaches, or find what is known of one trained before."""
+        facts = self.config(teacher)
+        if teacher.method != "weights":
+            record = self.records.get(self.results / _file_name(facts)) or RunFolder(None, facts, self.data).record()
+            if record is not None and record["state"] == "finished":
+                facts["network"].pop("frozen", None)
+                self.facts[teacher] = facts["network"] | {"weights": record["final_weights"]}
+            return
+        network = self.network(teacher).to(self.train.device)
+        network.classes = self.train.classes
+        self.teachers[teacher] = models.load_weights(network, self.weights[teacher.network]).eval()
+        self.facts[teacher] = network_facts(network, self.train.num_classes)
+        digest = self.facts[teacher]["weights"]
         if not any(record.get("final_weights") == digest for record in self.records.values()):
-            accuracy, _ = evaluate(network, self.plan.test, precision=task.recipe.precision)
-            print(f"{task.network}: {accuracy:.2f} % (weights from a file)")
-            facts = self.plan.config(task) | {"kind": "weights", "network": self.facts[task]}
-            facts["recipe"] = {"precision": task.recipe.precision}
+            accuracy, _ = evaluate(network, self.test, precision=teacher.recipe.precision)
+            print(f"{teacher.network}: {accuracy:.2f} % (weights from a file)")
+            facts |= {"kind": "weights", "network": self.facts[teacher]}
+            facts["recipe"] = {"precision": teacher.recipe.precision}
             results = {"accuracy": accuracy, "best_accuracy": accuracy, "final_weights": digest, "history": []}
             self._keep(make_record(facts, self.data, **results))
 
-    def _look_up(self, task: Task) -> None:
-        """Find what is known of a teacher that was trained before, without its weights."""
-        facts = self.plan.config(task)
-        record = self.records.get(self.results / _file_name(facts)) or RunFolder(None, facts, self.data).record()
-        if record is not None and record["state"] == "finished":
-            known = {key: value for key, value in facts["network"].items() if key != "frozen"}
-            self.facts[task] = known | {"weights": record["final_weights"]}
-
     def _is_done(self, task: Task) -> bool:
-        """Whether a finished record of the task lies in the folder of results."""
+        """Whether a finished record of the task lies in the folder."""
         if task.method == "weights":
             return True
         if task.teacher is not None and task.teacher not in self.facts:
             return False
         if task not in self.paths:
             try:
-                self.paths[task] = self.results / _file_name(self.plan.config(task, self.facts.get(task.teacher)))
+                self.paths[task] = self.results / _file_name(self.config(task))
             except ValueError:  # it cannot be trained; `_impossible`, or the attempt, says why
                 return False
         return self.paths[task].exists() and read_record(self.paths[task])["state"] == "finished"
 
-    def _attempt(self, task: Task, wait: bool) -> None:
-        if self._is_done(task) and task not in self.teachers:  # another process was faster
-            return
-        try:
-            run = self.plan.run(task, wait)
-        except (NonFiniteLoss, RunFailed):
-            facts = self.plan.config(task, self.facts.get(task.teacher))
-            self._keep(read_record(RunFolder(None, facts, self.data).path / RECORD))
-            raise
-        self._keep(run.record)
-        if task in self.teachers:
-            self.plan.teachers[task] = run.model
-            self.facts[task] = network_facts(run.model, self.plan.train.num_classes)
-
     def _keep(self, record: dict) -> None:
-        """Put a record into the folder of results; a finished one is left as it is."""
+        """Put a record into the folder; a finished one is left as it is."""
         path = self.results / _file_name(record["config"])
         if not path.exists() or read_record(path)["state"] != "finished":
             write_record(path, record)
 
-    def _impossible(self) -> dict[tuple[str, str, str], str]:
-        """Return why, for the pairs and methods that cannot go together, and record it.
-
-        Raises:
-            ValueError: a method could work with the pair, but not with the settings that it was given.
-        """
-        reasons: dict[tuple[str, str, str], str] = {}
-        images = self.plan.train.to("cpu")
-        students = [task for task in self.tasks if task.teacher is not None and not self._is_done(task)]
+    def _impossible(self, students: list[Task]) -> dict[tuple, str]:
+        """Return why, for the pairs and methods that cannot go together, and record it; settings that cannot be had are
+        an error instead."""
+        students = [task for task in students if task.teacher is not None and not self._is_done(task)]
+        images, reasons = self.train.to("cpu"), {}
         for key, task in {_key(task): task for task in students}.items():
-            pair, size = (self.plan.network(task), self.plan.network(task.teacher)), task.recipe.batch_size
-            name, options, weights = settings_of(task.method)
+            method, options, weights = settings_of(task.method)
+            parts = (self.network(task), self.network(task.teacher), images, method, task.recipe.batch_size)
             try:
-                api.check_method(*pair, images, name, size)
+                api.check_method(*parts)
             except ValueError as error:
                 reasons[key] = str(error)
             else:
-                api.check_method(*pair, images, name, size, weights, options)
+                api.check_method(*parts, weights, options)
         for task in students:
             if reason := reasons.get(_key(task)):
-                name, options, _ = settings_of(task.method)
-                parts = (self.plan.network(task), images, self.plan.test, task.recipe, task.seed)
-                choices = {"method": name, "options": options, "teacher": {"name": task.teacher.network}}
-                facts = config(*parts, **choices, **self.plan.settings)
+                method, options, _ = settings_of(task.method)
+                choices = {"method": method, "options": options, "teacher": {"name": task.teacher.network}}
+                parts = (self.network(task), images, self.test, task.recipe, task.seed)
+                facts = config(*parts, **choices, **self.settings)
                 self._keep(make_record(facts, self.data, "not_applicable", reason=reason))
         possible = {_key(task) for task in students} - set(reasons)
         for path, record in self.records.items():  # of an earlier version of the method
-            facts = record["config"]
-            if record["state"] == "not_applicable" and possible & {
-                (facts["teacher"]["name"], facts["network"]["name"], method_label(facts))
-            }:
-                path.unlink(missing_ok=True)
+            if record["state"] == "not_applicable":
+                facts = record["config"]
+                if (facts["teacher"]["name"], facts["network"]["name"], method_label(facts)) in possible:
+                    path.unlink(missing_ok=True)
         return reasons
 
 
 def _key(task: Task) -> tuple[str | None, str, str]:
-    return task.teacher.network if task.teacher else None, task.network, task.method
+    return task.teacher and task.teacher.network, task.network, task.method
 
 
 def _file_name(facts: dict) -> str:

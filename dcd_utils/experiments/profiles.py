@@ -52,9 +52,8 @@ def profile(
     if name not in _PROFILES:
         raise ValueError(f'profile "{name}" does not exist: choose one of {", ".join(_PROFILES)}')
     chosen = _PROFILES[name]
-    recipes = {}
-    if epochs is not None and not epochs == chosen.recipe.epochs == chosen.teacher_recipe.epochs:
-        recipes = dict.fromkeys(("teacher_recipe", "recipe"), QUICK.but(epochs=epochs))
     changes = {"dataset": dataset, "root": root, "teacher": teacher, "student": student}
-    changes |= {"seeds": tuple(seeds) if seeds is not None else None}
-    return replace(chosen, **recipes, **{key: value for key, value in changes.items() if value is not None})
+    changes["seeds"] = tuple(seeds) if seeds is not None else None
+    if epochs is not None and not epochs == chosen.recipe.epochs == chosen.teacher_recipe.epochs:
+        changes |= dict.fromkeys(("teacher_recipe", "recipe"), QUICK.but(epochs=epochs))
+    return replace(chosen, **{key: value for key, value in changes.items() if value is not None})

@@ -12,15 +12,12 @@ _FIGURES = Path(__file__).parent / "figures"
 
 
 def published(dataset: str = "cifar100") -> pd.DataFrame:
-    """Return the published top-1 accuracies, one row per pair and method, in the order of the paper's tables.
+    """Return the published top-1 accuracies, one row per pair and method, in the order of the paper's tables: teacher,
+    student (as in `models.names`), method ("teacher", "alone", or as `distill` takes it), accuracy (%, last epoch;
+    missing where n/a: fsp needs equal channels) and source.
 
-    Args:
-        dataset: "cifar100", the 13 pairs (arXiv:2407.11802); "stl10" or "tiny_imagenet", where a wrn_16_2 that learned
-            from a wrn_40_2 on CIFAR-100 was frozen under a new linear classifier.
-
-    Returns:
-        teacher, student (as in `models.names`), method ("teacher", "alone", or as `distill` takes it), accuracy (%,
-        last epoch; missing where n/a: fsp needs equal channels) and source.
+    `dataset` is "cifar100", the 13 pairs (arXiv:2407.11802), or "stl10" or "tiny_imagenet", where a wrn_16_2 that
+    learned from a wrn_40_2 on CIFAR-100 was frozen under a new linear classifier.
 
     Raises:
         ValueError: nothing was published on that data set.

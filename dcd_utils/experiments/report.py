@@ -17,6 +17,7 @@ from dcd_utils.files import write_whole
 if TYPE_CHECKING:
     import pandas as pd
 
+_TRAINED = ("train", "distill", "weights")
 _NAMES = {"random": "untrained student", "teacher": "teacher", "alone": "student alone"}
 _HEAD, _END = r"<!-- (results|published|summary): ([^>]+) -->\r?\n", "<!-- end -->"
 
@@ -24,19 +25,22 @@ _HEAD, _END = r"<!-- (results|published|summary): ([^>]+) -->\r?\n", "<!-- end -
 def report(folder: str | os.PathLike) -> str:
     """Return all that the records of a folder say as Markdown tables, with machines and settings named.
 
-    Raises:
-        FileNotFoundError: the folder holds no records.
-        ValueError: one of its files is damaged, or no record.
+    Errors are those of `read_records`.
     """
-    table = read_results(folder)
-    texts = [_training_table(part) for _, part in _grouped(table[table.kind.isin(("train", "distill", "weights"))])]
-    texts += [_probe_table(part) for _, part in _grouped(table[table.kind == "probe"])]
-    benchmarks = [record for record in read_records(folder) if record["kind"] == "benchmark"]
+    table, benchmarks = read_results(folder), _benchmarks(read_records(folder))
+    texts = [_training_table(part) for part in _groups(table[table.kind.isin(_TRAINED)])]
+    texts += [_probe_table(part) for part in _groups(table[table.kind == "probe"])]
     return "\n".join(texts + ([speed_table(benchmarks)] if benchmarks else []))
 
 
-def _grouped(table: pd.DataFrame):
-    return table.groupby("group", sort=False)
+def _groups(table: pd.DataFrame) -> list[pd.DataFrame]:
+    return [part for _, part in table.groupby("group", sort=False)]
+
+
+def _benchmarks(records: list[dict]) -> list[dict]:
+    """Return the benchmarks among records, the quickest pair first."""
+    benchmarks = [record for record in records if record["kind"] == "benchmark"]
+    return sorted(benchmarks, key=lambda record: -record["images_per_second"]["plain"])
 
 
 def markdown(heads: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
@@ -47,27 +51,17 @@ def markdown(heads: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
 
 
 def _training_table(part: pd.DataFrame) -> str:
-    """One group's methods: mean, spread (standard deviation, n - 1), seeds, and every figure."""
-    finished = part[part.state == "finished"]
-    alone, rows = finished[finished.method == "alone"].accuracy.mean(), []
-    failed = part[part.state == "failed"]
-    methods = sorted({*finished.method, *failed.method}, key=method_order)
-    teacher, student = part.teacher.iloc[0], part.student.iloc[0]
-    for method in methods:
-        accuracy = finished[finished.method == method].accuracy
-        broken = [f"failed (seed {seed})" for seed in failed[failed.method == method].seed]
-        name = {"teacher": f"teacher ({teacher})", "alone": f"student alone ({student})"}.get(method, _short(method))
-        if not len(accuracy):
-            rows.append((name, "failed", "", "0", "", ", ".join(broken)))
-            continue
-        above = _signed(accuracy.mean() - alone) if method != "alone" else ""
-        values = [*(f"{value:.2f}" for value in accuracy), *broken]
-        rows.append((name, f"{accuracy.mean():.2f}", _spread(accuracy), str(len(accuracy)), above, ", ".join(values)))
-    pair = f"{teacher} to {student}" if teacher else student
-    text = f"{pair} on {part.dataset.iloc[0]}: {_settings(part)}, last epoch, top-1 % on the test images. "
+    first, rows = part.iloc[0], []
+    finished, failed, impossible = (part[part.state == state] for state in ("finished", "failed", "not_applicable"))
+    names = {"teacher": f"teacher ({first.teacher})", "alone": f"student alone ({first.student})"}
+    for method in sorted({*finished.method, *failed.method}, key=method_order):
+        values = [f"{accuracy:.2f}" for accuracy in finished[finished.method == method].accuracy]
+        values += [f"failed (seed {seed})" for seed in failed[failed.method == method].seed]
+        rows.append((names.get(method, _short(method)), *_statistics(finished, method, "failed"), ", ".join(values)))
+    pair = _pairs([(first.teacher, first.student)]) if first.teacher else first.student
+    text = f"{pair} on {first.dataset}: {_settings(part)}, last epoch, top-1 % on the test images. "
     text += f"{_machines(finished)}\n\n"
     text += markdown(("", "mean", "spread", "seeds", "above student alone", "accuracy of every seed"), rows)
-    impossible = part[part.state == "not_applicable"]
     for reason, some in impossible.groupby("reason", sort=False):
         text += f"\nn/a: {', '.join(_short(name) for name in dict.fromkeys(some.method))}: {reason}.\n"
     for _, row in failed.iterrows():
@@ -75,31 +69,34 @@ def _training_table(part: pd.DataFrame) -> str:
     return text
 
 
+def _statistics(finished: pd.DataFrame, method: str, absent: str) -> list[str]:
+    """Return a method's mean, spread (standard deviation, n - 1), number, and difference from the student alone."""
+    accuracy, alone = (finished[finished.method == name].accuracy for name in (method, "alone"))
+    if not len(accuracy):
+        return [absent, "", "0", ""]
+    spread = f"{accuracy.std():.2f}" if len(accuracy) > 1 else "-"
+    above = _signed(accuracy.mean() - alone.mean()) if method != "alone" else ""
+    return [f"{accuracy.mean():.2f}", spread, str(len(accuracy)), above]
+
+
 def _probe_table(part: pd.DataFrame) -> str:
     """Linear probes of one pair's networks; from CIFAR-100 to STL-10 or Tiny ImageNet beside the published figures."""
-    first = part.iloc[0]
+    first, rows = part.iloc[0], []
     expected = published_probes(first.dataset, first.target)
-    alone, rows = part[part.method == "alone"].accuracy.mean(), []
     for method in dict.fromkeys([*part.method, *expected]):
-        probes = part[part.method == method]
-        cells = ["not run", "", "0", "", ""]
-        if len(probes):
-            above = _signed(probes.accuracy.mean() - alone) if method != "alone" else ""
-            source = probes.source_accuracy.astype(float).mean()
-            cells = [f"{probes.accuracy.mean():.2f}", _spread(probes.accuracy), str(len(probes)), above]
-            cells.append(f"{source:.2f}" if source == source else "")
+        cells = [_NAMES.get(method, method.upper()), *_statistics(part, method, "not run")]
         if expected:
-            cells.insert(4, f"{expected[method]:.2f}" if method in expected else "-")
-        rows.append((_NAMES.get(method, method.upper()), *cells))
+            cells.append(f"{expected[method]:.2f}" if method in expected else "-")
+        source = part[part.method == method].source_accuracy.astype(float).mean()
+        rows.append([*cells, f"{source:.2f}" if source == source else ""])
     epochs = ", ".join(map(str, sorted({*part[part.method != "teacher"].epochs.dropna()})))
     text = (
         f"{first.teacher} to {first.student}, {first.dataset} to {first.target}: linear classifier on frozen features, "
         f"top-1 % on the test images of {first.target} ({first.images}); guessing gives {100 / first.classes:.2f}. "
         f"Students: {epochs or 'not trained, 0'} epochs on {first.dataset}. {_machines(part)}\n\n"
     )
-    published_head = ["published"] if expected else []
-    heads = ["", "ours: mean", "spread", "n", "above student alone", *published_head, f"on {first.dataset}"]
-    text += markdown(heads, rows)
+    heads = ["", "ours: mean", "spread", "n", "above student alone", *(["published"] if expected else [])]
+    text += markdown([*heads, f"on {first.dataset}"], rows)
     if expected:
         text += (
             "\nPublished: wrn_40_2 to wrn_16_2, 240 epochs, classifier trained by SGD on augmented images. **Not our "
@@ -117,7 +114,7 @@ def published_probes(source: str, target: str) -> dict[str, float]:
 
 def speed_table(records: list[dict]) -> str:
     """Benchmarks of several pairs, the quickest first: images per second and, in brackets, times the plain way."""
-    records = sorted(records, key=lambda record: -record["images_per_second"]["plain"])
+    records = _benchmarks(records)
     machines = dict.fromkeys(
         f"{record['hardware']}; torch {record['versions']['torch']}, {record['precision']}, batch "
         f"{record['batch_size']}, median of {record['rounds']} rounds"
@@ -126,13 +123,13 @@ def speed_table(records: list[dict]) -> str:
     rows, sizes = [], []
     for record in records:
         rates, ours = record["images_per_second"], ("live", "cached", "student_alone")
-        pair = f"{record['teacher']} to {record['student']}"
+        pair = _pairs([(record["teacher"], record["student"])])
         times = [f"{rates[way]:,.0f} ({record['speedup'][way]:.2f})" for way in ours[:2]]
         of_live = (record["components"]["teacher"] / record["ms_per_step"]["live"], record["floor"]["share_live"])
         percent = [f"{share:.0%}" for share in (record["of_student_alone"], *of_live)]
         hours = [f"{training_hours(record, way, methods=3, seeds=3):.0f}" for way in ("plain", "live", "cached")]
-        cells = [pair, f"{rates['plain']:,.0f}", *times, f"{rates['student_alone']:,.0f}", *percent, " / ".join(hours)]
-        rows.append(cells)
+        plain, alone = (f"{rates[way]:,.0f}" for way in ("plain", "student_alone"))
+        rows.append([pair, plain, *times, alone, *percent, " / ".join(hours)])
         for size, by_way in record["by_batch_size"].items():
             sizes.append([f"{pair}, batch {size}", *(f"{by_way[way]:,.0f}" for way in ours)])
     heads = ["", "plain way", "live teacher", "stored teacher", "student alone", "stored, of alone"]
@@ -147,21 +144,17 @@ def comparison(results: str | os.PathLike | pd.DataFrame) -> str:
     """Return ours beside the published figures, in the paper's layout: rows are methods, three columns per pair.
 
     A method that was not published follows at the end. Above the tables stands what was trained, on which machines,
-    and in what it is not the published experiment.
-
-    Args:
-        results: a folder of records, or what `read_results` returned.
+    and in what it is not the published experiment. `results` is a folder of records, or what `read_results` returned.
 
     Raises:
         FileNotFoundError: the folder holds no records.
         ValueError: no figure was published for any of the pairs.
     """
     table = read_results(results) if isinstance(results, str | os.PathLike) else results
-    table = table[table.kind.isin(("train", "distill", "weights")) & table.teacher.notna()]
-    expected_table = published()
-    expected = expected_table.set_index(["teacher", "student", "method"]).accuracy.to_dict()
+    table = table[table.kind.isin(_TRAINED) & table.teacher.notna()]
+    expected = published().set_index(["teacher", "student", "method"]).accuracy.to_dict()
     ours = set(zip(table.teacher, table.student, strict=True))
-    listed = list(dict.fromkeys(zip(expected_table.teacher, expected_table.student, strict=True)))
+    listed = list(dict.fromkeys(key[:2] for key in expected))
     pairs, others = [pair for pair in listed if pair in ours], sorted(ours - set(listed))
     if not pairs:
         raise ValueError(
@@ -170,7 +163,7 @@ def comparison(results: str | os.PathLike | pd.DataFrame) -> str:
         )
     part = table[[pair in pairs for pair in zip(table.teacher, table.student, strict=True)]]
     finished = part[part.state == "finished"]
-    methods = list(dict.fromkeys(expected_table.method))
+    methods = list(dict.fromkeys(method for _, _, method in expected))
     methods += sorted({*table.method} - {*methods}, key=method_order)
     text = (
         "Top-1 % on CIFAR-100's test images, last epoch. Ours: mean ± spread (seeds); the difference is ours minus "
@@ -181,25 +174,22 @@ def comparison(results: str | os.PathLike | pd.DataFrame) -> str:
         text += f"\n**Not the published experiment** ({'; '.join(departs)}): differences do not test the paper.\n"
     if others:
         text += f"\nNothing was published for {_pairs(others)}.\n"
-    differences = []
-    groups = [rows for _, rows in _grouped(part)]
-    grids = [((rows.teacher.iloc[0], rows.student.iloc[0]), rows) for rows in groups]
+    grids, differences = [((group.teacher.iloc[0], group.student.iloc[0]), group) for group in _groups(part)], []
     grids.sort(key=lambda grid: pairs.index(grid[0]))
     for start in range(0, len(grids), 4):  # more than four side by side fit on no page
         block, rows = grids[start : start + 4], []
         for method in methods:
             cells = []
-            for pair, runs_of_pair in block:
-                runs = runs_of_pair[runs_of_pair.method == method]
-                target = expected.get((*pair, method))
-                cells += [_cell(runs), "-" if target is None else "n/a" if target != target else f"{target:.2f}"]
-                difference = runs.accuracy.mean() - (float("nan") if target is None else target)
-                cells.append(_signed(difference))
+            for pair, group in block:
+                runs, target = group[group.method == method], expected.get((*pair, method), float("nan"))
+                absent = "n/a" if (*pair, method) in expected else "-"
+                difference = runs.accuracy.mean() - target
+                cells += [_cell(runs), f"{target:.2f}" if target == target else absent, _signed(difference)]
                 if difference == difference and method not in ("teacher", "alone"):
                     differences.append(difference)
             rows.append((_short(method), *cells))
         several = len(grids) > len(pairs)  # of other recipes, precisions or teachers
-        names = [_pairs([pair]) + (f" ({_settings(runs)})" if several else "") for pair, runs in block]
+        names = [_pairs([pair]) + (f" ({_settings(group)})" if several else "") for pair, group in block]
         heads = [head for name in names for head in (f"{name}: ours", "published", "difference")]
         text += "\n" + markdown(["", *heads], rows)
     if differences:
@@ -224,10 +214,10 @@ def summary(folders: Iterable[str | os.PathLike]) -> str:
     methods, rows = ("teacher", "alone", "kd", "dcd", "dcd+kd"), []
     for folder in folders:
         table = read_results(folder)
-        for _, part in _grouped(table[table.teacher.notna()]):
-            names = f"{part.teacher.iloc[0]} to {part.student.iloc[0]}"
-            cells = [_cell(part[part.method == method]) for method in methods]
-            rows.append((f"{part.dataset.iloc[0]}, {_settings(part)}: {names}", *cells))
+        for part in _groups(table[table.teacher.notna()]):
+            first, cells = part.iloc[0], [_cell(part[part.method == method]) for method in methods]
+            pair = _pairs([(first.teacher, first.student)])
+            rows.append((f"{first.dataset}, {_settings(part)}: {pair}", *cells))
     return markdown(("top-1 % (seeds)", *(_short(method) for method in methods)), rows)
 
 
@@ -240,27 +230,26 @@ def fill(page: Path, results: Path) -> None:
         ValueError: the page has no such place, or one without its end.
     """
     text = page.read_bytes().decode()  # its line ends stay as they are
+
+    def renewed(place: re.Match) -> str:
+        head, kind, names = place.groups()
+        folders = [results / name for name in names.split()]
+        table = summary(folders) if kind == "summary" else (report if kind == "results" else comparison)(folders[0])
+        return head + table + _END
+
     count = len(re.findall(_HEAD, text))
-    place = re.compile(f"({_HEAD})(?:(?!<!-- ).)*{_END}", re.DOTALL)
-    text, filled = place.subn(lambda match: _filled(match, results), text)
+    text, filled = re.subn(f"({_HEAD})(?:(?!<!-- ).)*{_END}", renewed, text, flags=re.DOTALL)
     if not count or filled < count:
         raise ValueError(f'"{page}" needs a line "<!-- results: FOLDER -->", and "{_END}" behind each such line')
     write_whole(page, text)
 
 
-def _filled(match: re.Match, results: Path) -> str:
-    head, kind, names = match.groups()
-    folders = [results / name for name in names.split()]
-    makers = {"summary": lambda: summary(folders), "published": lambda: comparison(folders[0])}
-    return head + makers.get(kind, lambda: report(folders[0]))() + _END
-
-
 def _settings(part: pd.DataFrame) -> str:
     teacher, students = (part[(part.method == "teacher") == is_teacher] for is_teacher in (True, False))
-    teacher_epochs, student_epochs = ({*rows.epochs.dropna()} for rows in (teacher, students))
-    epochs = ", ".join(map(str, sorted(student_epochs or teacher_epochs)))
-    if teacher_epochs and student_epochs and teacher_epochs != student_epochs:
-        epochs += f" (teacher {', '.join(map(str, sorted(teacher_epochs)))})"
+    of_teacher, of_students = (", ".join(map(str, sorted({*rows.epochs.dropna()}))) for rows in (teacher, students))
+    epochs = of_students or of_teacher
+    if of_teacher and of_teacher != epochs:
+        epochs += f" (teacher {of_teacher})"
     if (teacher.kind == "weights").any():
         epochs += " (teacher's weights from a file)"
     unit = "epoch" if epochs == "1" else "epochs"
@@ -277,10 +266,6 @@ def _short(method: str) -> str:
     return _NAMES.get(method, name.upper() + at + settings)
 
 
-def _spread(accuracy: pd.Series) -> str:
-    return f"{accuracy.std():.2f}" if len(accuracy) > 1 else "-"
-
-
 def _signed(difference: float) -> str:
     return f"{difference:+.2f}" if difference == difference else ""
 
@@ -293,14 +278,13 @@ def draw(folder: str | os.PathLike, picture: str) -> None:
     """Draw what a folder's records say into a PNG: its benchmarks, or every run of its first pair."""
     from dcd_utils import plots
 
-    benchmarks = [record for record in read_records(folder) if record["kind"] == "benchmark"]
-    if benchmarks:
-        figure = plots.speed(sorted(benchmarks, key=lambda record: -record["images_per_second"]["plain"]))
+    if benchmarks := _benchmarks(read_records(folder)):
+        figure = plots.speed(benchmarks)
     else:
         table = read_results(folder)
-        part = next(part for _, part in _grouped(table[table.state == "finished"]))
-        teacher, students = part[part.method == "teacher"].accuracy.mean(), part[part.method != "teacher"]
+        part = _groups(table[table.state == "finished"])[0]
+        first, students = part.iloc[0], part[part.method != "teacher"]
         students = students.assign(method=students.method.replace("alone", "student alone"))
-        title = f"{part.teacher.iloc[0]} to {part.student.iloc[0]} on {part.dataset.iloc[0]}"
-        figure = plots.accuracy_by_method(students, teacher, title)
+        title = f"{_pairs([(first.teacher, first.student)])} on {first.dataset}"
+        figure = plots.accuracy_by_method(students, part[part.method == "teacher"].accuracy.mean(), title)
     figure.savefig(picture, dpi=110, bbox_inches="tight")

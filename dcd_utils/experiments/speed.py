@@ -32,8 +32,7 @@ CLASSES = 100
 
 def benchmark(
     teacher: str, student: str, batch_size: int = 64, steps: int | None = None, rounds: int = 3,
-    precision: str = "auto", batch_sizes: tuple[int, ...] = (), device: torch.device | None = None,
-    compile: bool = False,
+    precision: str = "auto", batch_sizes: tuple[int, ...] = (), compile: bool = False,
 ) -> dict:
     """Time DCD+KD training steps of a pair four ways, in turn, on random images of 32x32 in 100 classes.
 
@@ -43,21 +42,20 @@ def benchmark(
     the same without a teacher and without a distillation loss.
 
     Args:
-        batch_size: images per step.
         steps: in each measurement, None: 30, on a GPU 300; `rounds` measurements of each way, the median counts.
         precision, compile: of all but plain.
         batch_sizes: others, for which live, cached and student_alone are timed too.
 
     Returns:
-        a record with images_per_second, ms_per_step, peak_mb (of this process, or reserved on a GPU), spread (slowest
-        and fastest round) by way; components (ms per step); floor (operations of a step over the machine's rate of matrix
-        products); speedup over plain; by_batch_size.
+        a record with images_per_second, ms_per_step, peak_mb (as `peak` says), spread (slowest and fastest round) by
+        way; components (ms per step); floor (of a step: its operations over the machine's rate of matrix products);
+        speedup over plain; by_batch_size.
 
     Raises:
         ValueError: an unknown network, or an impossible batch size or number of steps.
         RuntimeError: the device ran out of memory.
     """
-    device = device or runtime.device()
+    device = runtime.device()
     steps = (300 if device.type == "cuda" else 30) if steps is None else steps
     if min((batch_size, *batch_sizes)) < 2 or min(steps, rounds) < 1:
         raise ValueError(
@@ -67,8 +65,7 @@ def benchmark(
     precision = resolve_precision(precision, device, models.create(student, CLASSES))
     bench = _Bench(teacher, student, batch_size, steps, precision, device, compile)
     measured = [{way: bench.measure(way) for way in WAYS} for _ in range(rounds)]
-    timings = {way: [figures[way][0] for figures in measured] for way in WAYS}
-    peaks = {way: [figures[way][1] for figures in measured if figures[way][1] is not None] for way in WAYS}
+    timings, peaks = ({way: [figures[way][i] for figures in measured] for way in WAYS} for i in range(2))
     seconds = {way: statistics.median(timings[way]) for way in WAYS}
     settings = {"teacher": teacher, "student": student, "method": METHOD, "batch_size": batch_size, "steps": steps}
     settings |= {"rounds": rounds, "precision": precision, "compile": compile, "workers": bench.workers}
@@ -82,7 +79,7 @@ def benchmark(
         images_per_second={way: round(batch_size / seconds[way], 1) for way in WAYS},
         ms_per_step={way: round(1000 * seconds[way], 2) for way in WAYS},
         spread={way: [round(batch_size / pick(timings[way]), 1) for pick in (max, min)] for way in WAYS},
-        peak_mb={way: max(peaks[way], default=None) for way in WAYS},
+        peak_mb={way: max(filter(None, peaks[way]), default=None) for way in WAYS},
         speedup={way: round(seconds["plain"] / seconds[way], 2) for way in ("live", "cached")},
         of_student_alone=round(seconds["student_alone"] / seconds["cached"], 3), components=bench.components(),
         floor=bench.floor(seconds), by_batch_size=by_batch_size,
@@ -97,8 +94,7 @@ class _Bench:
         self.workers = min(8, runtime.cores())
         self.recipe = PAPER.but(batch_size=batch_size, precision=precision)
         self.names = teacher, student
-        generator = torch.Generator().manual_seed(0)
-        size = max(steps + 2, 4) * batch_size
+        generator, size = torch.Generator().manual_seed(0), max(steps + 2, 4) * batch_size
         self.images = ImageSet(
             torch.randint(0, 256, (size, 3, 32, 32), dtype=torch.uint8, generator=generator).to(device),
             torch.randint(0, CLASSES, (size,), generator=generator).to(device), tuple(map(str, range(CLASSES))),
@@ -107,7 +103,7 @@ class _Bench:
         self.warm, self.timed = (self.images.subset(range(count * batch_size)) for count in (4, steps))
 
     def measure(self, way: str) -> tuple[float, float | None]:
-        """Return (seconds per step, peak memory in MB or None where it cannot be told)."""
+        """Return (seconds per step, `peak`)."""
         try:
             return self._measure(way)
         except torch.OutOfMemoryError as error:
@@ -140,23 +136,18 @@ class _Bench:
         if plain:
             return self._plain(job, optimizer, teacher)
         train_epoch(job, optimizer, 0)
-        synchronize(self.device)
-        start = time.perf_counter()
+        start = self._now()
         train_epoch(replace(job, train=self.timed), optimizer, 0)
-        synchronize(self.device)
-        return (time.perf_counter() - start) / self.steps, peak(self.device)
+        return (self._now() - start) / self.steps, peak(self.device)
 
     def _plain(self, job: Job, optimizer: torch.optim.Optimizer, teacher) -> tuple[float, float | None]:
-        """Public code's epoch, the first two batches untimed."""
-        loader = DataLoader(
-            PlainImages(self.images), self.batch_size, shuffle=True, num_workers=self.workers, drop_last=True
-        )
-        loader = itertools.islice(loader, self.steps + 2)
+        """Time public code's epoch after its first two batches."""
+        settings = {"shuffle": True, "num_workers": self.workers, "drop_last": True}
+        loader = DataLoader(PlainImages(self.images), self.batch_size, **settings)
         job.model.train()
-        for step, (images, labels) in enumerate(loader):
+        for step, (images, labels) in enumerate(itertools.islice(loader, self.steps + 2)):
             if step == 2:
-                synchronize(self.device)
-                start = time.perf_counter()
+                start = self._now()
             images, labels = images.to(self.device), labels.to(self.device)
             with torch.no_grad():
                 target = teacher.features(images)
@@ -167,56 +158,55 @@ class _Bench:
             optimizer.step()
             loss.item()
             (output.logits.argmax(dim=1) == labels).sum().item()
-        synchronize(self.device)
-        return (time.perf_counter() - start) / self.steps, peak(self.device)
+        return (self._now() - start) / self.steps, peak(self.device)
+
+    def _now(self) -> float:
+        """Return the time in seconds at which the device has done what it was given."""
+        torch.get_device_module(self.device).synchronize()
+        return time.perf_counter()
 
     def components(self) -> dict[str, float]:
         """Milliseconds that a batch takes by itself: making it, and the live teacher's answer."""
         network = models.create(self.names[0], CLASSES, seed=0).to(self.device, memory_format=torch.channels_last)
-        indices, drawn = next(iter(batches(len(self.images), self.batch_size, 0, 0, self.device)))
-        teacher, images = FrozenTeacher(network), self.images.batch(indices, drawn)
+        indices, views = next(iter(batches(len(self.images), self.batch_size, 0, 0, self.device)))
+        teacher, images = FrozenTeacher(network), self.images.batch(indices, views)
 
         def answer():
             with autocast(self.device, self.recipe.precision):
                 teacher(images)
 
-        data = self._time(lambda: self.images.batch(indices, drawn))
-        return {"data": round(data, 2), "teacher": round(self._time(answer), 2)}
+        times = {"data": self._time(lambda: self.images.batch(indices, views)), "teacher": self._time(answer)}
+        return {name: round(milliseconds, 2) for name, milliseconds in times.items()}
 
     def _time(self, call: Callable[[], object], repeats: int = 10, pick: Callable = statistics.median) -> float:
-        """Milliseconds of a call, picked from its repeats."""
         times = []
         for _ in range(repeats):
-            synchronize(self.device)
-            start = time.perf_counter()
+            start = self._now()
             call()
-            synchronize(self.device)
-            times.append(time.perf_counter() - start)
+            times.append(self._now() - start)
         return 1000 * pick(times)
 
     def floor(self, seconds: dict[str, float]) -> dict:
         """What a step costs at least: its multiply-accumulates, at the rate of a large matrix product in this type."""
-        images = self.images.batch(torch.arange(2, device=self.device))
-        teacher, student = (models.create(name, CLASSES, seed=0).to(self.device) for name in self.names)
-        macs = {}
-        for name, network in (("teacher", teacher.eval()), ("student", student.train())):
-            with FlopCounterMode(display=False) as counter, torch.set_grad_enabled(name == "student"):
+        images, macs = self.images.batch(torch.arange(2, device=self.device)), []
+        for name, learns in zip(self.names, (False, True), strict=True):
+            network = models.create(name, CLASSES, seed=0).to(self.device).train(learns)
+            with FlopCounterMode(display=False) as counter, torch.set_grad_enabled(learns):
                 logits = network(images)
-                if name == "student":
+                if learns:
                     logits.sum().backward()
-            macs[name] = counter.get_total_flops() / 2 / len(images) * self.batch_size
+            macs.append(counter.get_total_flops() / 2 / len(images) * self.batch_size)
+        teacher, student = macs
         dtype = torch.bfloat16 if self.recipe.precision == "bf16" else torch.float32
         side = 8192 if self.device.type == "cuda" else 2048
         left, right = (torch.randn(side, side, device=self.device).to(dtype) for _ in range(2))
         rate = side**3 / (self._time(lambda: left @ right, 50, min) / 1000)  # what the machine can do at best
         return {
             "matrix_product_gmacs_per_second": round(rate / 1e9, 1),
-            "student_mmacs": round(macs["student"] / 1e6, 1),
-            "teacher_mmacs": round(macs["teacher"] / 1e6, 1),
-            "ms_live": round(1000 * sum(macs.values()) / rate, 2),
-            "ms_cached": round(1000 * macs["student"] / rate, 2),
-            "share_live": round(sum(macs.values()) / rate / seconds["live"], 3),
-            "share_cached": round(macs["student"] / rate / seconds["cached"], 3),
+            "student_mmacs": round(student / 1e6, 1), "teacher_mmacs": round(teacher / 1e6, 1),
+            "ms_live": round(1000 * (teacher + student) / rate, 2), "ms_cached": round(1000 * student / rate, 2),
+            "share_live": round((teacher + student) / rate / seconds["live"], 3),
+            "share_cached": round(student / rate / seconds["cached"], 3),
         }
 
 
@@ -237,14 +227,6 @@ class PlainImages(Dataset):
         from PIL import Image
 
         return self.transform(Image.fromarray(self.pixels[index])), self.labels[index]
-
-
-def synchronize(device: torch.device) -> None:
-    """Wait until the device has done what it was given."""
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-    elif device.type == "mps":
-        torch.mps.synchronize()
 
 
 def reset_peak(device: torch.device) -> None:
@@ -275,12 +257,10 @@ def peak(device: torch.device) -> float | None:
 def training_hours(
     record: dict, way: str, images: int = 50_000, epochs: int = 240, methods: int = 1, seeds: int = 1
 ) -> float:
-    """Return what a grid of students of one teacher costs, from the rates of a benchmark.
+    """Return what a grid of students of one teacher costs in one of WAYS, from the rates of a benchmark's record.
 
-    Args:
-        record: of `benchmark`.
-        way: one of WAYS. "cached" pays the teacher once for each distinct view of each image: of 162, an image shows
-            162 (1 - (1 - 1/162)^n) in n epochs on average; methods share them all, seeds most of them.
+    "cached" pays the teacher once for each distinct view of each image: of 162, an image shows 162 (1 - (1 - 1/162)^n)
+    in n epochs on average; methods share them all, seeds most of them.
     """
     seconds = images * epochs * methods * seeds / record["images_per_second"][way]
     if way == "cached":

@@ -40,16 +40,13 @@ def read_results(folder: str | os.PathLike) -> pd.DataFrame:
 
     Rows of one group can be compared: one teacher, data, recipe. A teacher's and a student's own runs appear once for
     every pair that they serve. Probes have target, train_accuracy, C and source_accuracy besides; a benchmark has one
-    row per way, whose name stands as its method.
-
-    Raises:
-        FileNotFoundError: the folder holds no records.
-        ValueError: one of its files is damaged, or no record.
+    row per way, whose name stands as its method. Errors are those of `read_records`.
     """
     import pandas as pd
 
     records = read_records(folder)
-    rows = [row for record in records for row in _benchmark_rows(record)] + _probe_rows(records)
+    rows = [row for record in records if record["kind"] == "benchmark" for row in _benchmark_rows(record)]
+    rows += _probe_rows(records)
     trained = [record for record in records if record["kind"] in ("train", "weights")]
     distilled = [record for record in records if record["kind"] == "distill"]
     groups, digests = {}, {}
@@ -107,35 +104,28 @@ def _row(record: dict, teacher: str | None, method: str, group: tuple) -> dict:
 
 def _probe_rows(records: list[dict]) -> list[dict]:
     """One row per probe; the teacher and the untrained student stand beside each recipe of the students."""
-    probes = [record for record in records if record["kind"] == "probe"]
-    learned = [record for record in probes if record["method"] not in ("teacher", "random")]
-    settings: dict[tuple, dict] = {}
-    for record in learned:
-        settings.setdefault(_transfer(record), {})[_setting({"config": record["config"]["run"]})] = record
-    rows = []
-    for record in probes:
-        own = [_setting({"config": record["config"]["run"]})] if record in learned else None
-        for setting in own or settings.get(_transfer(record), [None]):
-            rows.append(_probe_row(record) | {"group": json.dumps([*_transfer(record), setting])})
-    return rows
-
-
-def _transfer(record: dict) -> tuple[str, str, str, str]:
-    return record["data"]["name"], record["data"]["target"], record["teacher"], record["student"]
-
-
-def _probe_row(record: dict) -> dict:
     keys = ("kind", "state", "teacher", "student", "method", "seed", "accuracy", "train_accuracy", "C", "hardware")
-    recipe, data = record["config"]["run"].get("recipe", {}), record["data"]
-    row = {key: record[key] for key in (*keys, "source_accuracy")} | {"target": data["target"], "dataset": data["name"]}
-    row |= {"epochs": recipe.get("epochs"), "torch": record["versions"]["torch"], "classes": data["classes"]}
-    row["images"] = f"{data['train']:,} training and {data['test']:,} test images"
-    return row
+    rows, settings = [], {}
+    for record in records:
+        if record["kind"] == "probe":
+            run, data = record["config"]["run"], record["data"]
+            row = {key: record[key] for key in (*keys, "source_accuracy")}
+            row |= {"dataset": data["name"], "target": data["target"], "classes": data["classes"]}
+            row |= {"epochs": run.get("recipe", {}).get("epochs"), "torch": record["versions"]["torch"]}
+            row["images"] = f"{data['train']:,} training and {data['test']:,} test images"
+            transfer = (data["name"], data["target"], record["teacher"], record["student"])
+            setting = _setting({"config": run}) if record["method"] not in ("teacher", "random") else None
+            rows.append((row, transfer, setting))
+            if setting:
+                settings.setdefault(transfer, {})[setting] = None
+    return [
+        row | {"group": json.dumps([*transfer, place])}
+        for row, transfer, setting in rows
+        for place in ([setting] if setting else settings.get(transfer, [None]))
+    ]
 
 
 def _benchmark_rows(record: dict) -> list[dict]:
-    if record["kind"] != "benchmark":
-        return []
     keys = ("kind", "state", "teacher", "student", "hardware", "precision")
     row = {key: record[key] for key in keys} | {"torch": record["versions"]["torch"], "dataset": "random images"}
     group = json.dumps([record["teacher"], record["student"], record["hardware"]])
@@ -148,9 +138,7 @@ def _departures(config: dict, data: dict) -> list[str]:
     if "".join(filter(str.isalnum, data["name"])).lower() != "cifar100":
         departures.append(f"{data['name']} instead of CIFAR-100")
     elif (data["train"], data["test"]) != _CIFAR100:
-        departures.append(
-            f"{data['train']:,} training and {data['test']:,} test images instead of 50,000 and 10,000"
-        )
+        departures.append(f"{data['train']:,} training and {data['test']:,} test images instead of 50,000 and 10,000")
     recipe = config["recipe"]
     expected = json.loads(json.dumps(asdict(recipe_for(PAPER, config["network"]["name"]))))
     differing = [key for key in expected if key != "precision" and recipe.get(key, expected[key]) != expected[key]]

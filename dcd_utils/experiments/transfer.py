@@ -22,16 +22,13 @@ def transfer(
 ) -> list[Path]:
     """Train or load a teacher and its students, probe each on every target, and keep a record of each probe.
 
+    Return the folders of the records, one per target: transfer-<source>-<target> in `results`.
+
     Args:
-        profile: what to train, and the seeds.
         methods: "alone", methods as for `distill`; "random": the student before any training. The teacher is always
             probed.
         train, test: the image sets to learn from.
         targets: name -> (train, test) of the data sets that the networks never saw.
-        results: where the folders transfer-<source>-<target> of the records lie.
-
-    Returns:
-        the folders, one per target.
 
     Raises:
         ValueError: an unknown method, one that cannot work with the pair, or a target that is what the networks learn

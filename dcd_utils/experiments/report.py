@@ -60,7 +60,7 @@ def _training_table(part: pd.DataFrame) -> str:
         rows.append((names.get(method, _short(method)), *_statistics(finished, method, "failed"), ", ".join(values)))
     pair = _pairs([(first.teacher, first.student)]) if first.teacher else first.student
     text = f"{pair} on {first.dataset}: {_settings(part)}, last epoch, top-1 % on the test images. "
-    text += f"{_machines(finished)}\n\n"
+    text += f"{_machines(finished if len(finished) else part)}\n\n"
     text += markdown(("", "mean", "spread", "seeds", "above student alone", "accuracy of every seed"), rows)
     for reason, some in impossible.groupby("reason", sort=False):
         text += f"\nn/a: {', '.join(_short(name) for name in dict.fromkeys(some.method))}: {reason}.\n"
@@ -210,7 +210,7 @@ def _cell(runs: pd.DataFrame) -> str:
 
 
 def summary(folders: Iterable[str | os.PathLike]) -> str:
-    """Return one small table: for each folder's first pair the teacher, the student alone, KD, DCD and DCD+KD."""
+    """Return one small table: one row per pair and recipe, with the teacher, the student alone, KD, DCD and DCD+KD."""
     methods, rows = ("teacher", "alone", "kd", "dcd", "dcd+kd"), []
     for folder in folders:
         table = read_results(folder)

@@ -158,7 +158,8 @@ class _Bench:
             optimizer.step()
             loss.item()
             (output.logits.argmax(dim=1) == labels).sum().item()
-        return (self._now() - start) / self.steps, peak(self.device)
+            end = self._now()  # and not behind the loop, where the workers are sent home
+        return (end - start) / self.steps, peak(self.device)
 
     def _now(self) -> float:
         """Return the time in seconds at which the device has done what it was given."""

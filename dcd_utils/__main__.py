@@ -90,7 +90,7 @@ def _parser() -> argparse.ArgumentParser:
     methods = f"alone, {', '.join(losses.names())}, any of them with +kd; all, all+kd: every one; settings behind "
     methods += "an @: dcd@alpha=0.25,max_scale=20 or dcd@weight=2"
     add("--methods", nargs="+", default=["alone", "kd", "dcd", "dcd+kd"], help=methods)
-    add("--results", help="folder of the records; default: data/results/<dataset>")
+    add("--results", help="folder of the records; default: data/records/<dataset>")
     add("--teacher-seed", type=int, help="instead of the profile's; one teacher serves all students")
     from_file = "load teachers instead of training them; the name may be left out where there is one"
     add("--teacher-weights", nargs="+", default=[], metavar="[TEACHER=]FILE", help=from_file)
@@ -103,7 +103,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--to-root", help="where these lie; as --root")
     methods = "alone, methods as for distill; random: the student before any training. The teacher is always probed"
     add("--methods", nargs="+", default=["random", "alone", "kd", "dcd", "dcd+kd"], help=methods)
-    add("--results", help="where the folders transfer-<source>-<target> of the records lie; default: data/results")
+    add("--results", help="where the folders transfer-<source>-<target> of the records lie; default: data/records")
 
     add = command(_benchmark, "time a pair: the plain way, ours with a live and a stored teacher, the student alone")
     add("--teacher", default="resnet56", help="default: resnet56")
@@ -180,7 +180,7 @@ def _distill(options) -> None:
 
 def _reproduce(options) -> None:
     dataset = experiments.profile(options.profile, options.dataset).dataset
-    options.results = Path(options.results or files.data_dir() / "results" / dataset)
+    options.results = Path(options.results or files.data_dir() / "records" / dataset)
     try:
         workers.share(_train_grid, options, options.jobs)
     except RuntimeError:
@@ -212,7 +212,7 @@ def _transfer(options) -> None:
     names = options.to or (["new_shapes"] if options.profile == "quick" else ["stl10", "tiny_imagenet"])
     profile, train, test = _prepare(options)
     targets = {name: data.load(name, options.to_root) for name in names}
-    results = Path(options.results or files.data_dir() / "results")
+    results = Path(options.results or files.data_dir() / "records")
     for folder in transfer(profile, options.methods, train, test, targets, results):
         print(experiments.report(folder), flush=True)
 

@@ -56,7 +56,7 @@ def test_every_command_works(small_shapes, tmp_path, capsys):
 
 def test_results_lie_in_the_data_folder_by_the_name_of_the_data(small_shapes, tmp_path, capsys):
     assert main(["reproduce", "--pairs", "resnet8:resnet8", "--methods", "alone", "--seeds", "0", *QUICKLY]) == 0
-    assert len(list((tmp_path / "data" / "results" / "shapes").iterdir())) == 1
+    assert len(list((tmp_path / "data" / "records" / "shapes").iterdir())) == 1
 
 
 COMMON = ["--profile", "full", "--dataset", "folder", "--root", "there", "--epochs", "3", "--batch-size", "10"]

@@ -103,9 +103,10 @@ def _row(record: dict, teacher: str | None, method: str, group: tuple) -> dict:
 
 
 def _probe_rows(records: list[dict]) -> list[dict]:
-    """One row per probe; the teacher and the untrained student stand beside each recipe of the students."""
+    """One row per probe, in a group for each recipe and teacher of the students; networks that serve several groups (a
+    teacher, students alone or untrained) stand in each."""
     keys = ("kind", "state", "teacher", "student", "method", "seed", "accuracy", "train_accuracy", "C", "hardware")
-    rows, settings = [], {}
+    rows, groups = [], {}
     for record in records:
         if record["kind"] == "probe":
             run, data = record["config"]["run"], record["data"]
@@ -115,14 +116,20 @@ def _probe_rows(records: list[dict]) -> list[dict]:
             row["images"] = f"{data['train']:,} training and {data['test']:,} test images"
             transfer = (data["name"], data["target"], record["teacher"], record["student"])
             setting = _setting({"config": run}) if record["method"] not in ("teacher", "random") else None
-            rows.append((row, transfer, setting))
+            teacher = record.get("final_weights") if record["method"] == "teacher" else None
+            teacher = run.get("teacher", {}).get("weights", teacher)
+            rows.append((row, transfer, setting, teacher))
             if setting:
-                settings.setdefault(transfer, {})[setting] = None
-    return [
-        row | {"group": json.dumps([*transfer, place])}
-        for row, transfer, setting in rows
-        for place in ([setting] if setting else settings.get(transfer, [None]))
-    ]
+                groups.setdefault(transfer, {})[setting, teacher] = None
+    grouped = []
+    for row, transfer, setting, teacher in rows:
+        known = groups.get(transfer, [(None, None)])
+        taught = [group for group in known if group[1]] or known  # students alone have no group where others do
+        grouped += [
+            row | {"group": json.dumps([*transfer, *group])}
+            for group in taught if setting in (None, group[0]) and (teacher in (None, group[1]) or not group[1])
+        ]  # fmt: skip
+    return grouped
 
 
 def _benchmark_rows(record: dict) -> list[dict]:

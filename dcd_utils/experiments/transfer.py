@@ -13,7 +13,7 @@ from dcd_utils.experiments.plan import course_runs
 from dcd_utils.experiments.profiles import Profile
 from dcd_utils.records import make_record, read_record, write_record
 from dcd_utils.training import check_method
-from dcd_utils.training.config import config_hash, network_facts
+from dcd_utils.training.config import config_hash, network_facts, weights_digest
 
 
 def transfer(
@@ -73,4 +73,5 @@ def _probe(folder: Path, network: nn.Module, run: dict, sets: tuple, data: dict,
     probe = analysis.linear_probe(network, train, test, seed=facts["seed"])
     print(f"{label} to {data['target']}: {probe.accuracy:.2f} %", flush=True)
     results = {name: getattr(probe, name) for name in ("accuracy", "train_accuracy", "C", "held_out")}
+    results["final_weights"] = weights_digest(network)
     write_record(path, make_record(facts, data, **labels, **results))

@@ -76,7 +76,7 @@ def execute(path: Path, output: Path, parameters: dict | None, in_place: bool, b
             progress_bar=bar and {"desc": path.stem, "leave": False, "disable": None}, coalesce_streams=True,
             on_cell_execute=lambda cell_index, **_: reached.append(cell_index),
             start_timeout=300,  # a busy machine may take long to import a kernel
-            extra_arguments=["--log-level=ERROR"],  # each kernel would warn that it talks over loopback unencrypted
+            extra_arguments=["--log-level=CRITICAL"],  # else kernels warn of loopback, and tell of their own end
         )
         pages.write_notebook(notebook, output / path.name)
         write_whole(output / f"{path.stem}.html", pages.to_html(notebook, path.stem, path.parent))

@@ -119,17 +119,16 @@ def _probe_rows(records: list[dict]) -> list[dict]:
             teacher = record.get("final_weights") if record["method"] == "teacher" else None
             teacher = run.get("teacher", {}).get("weights", teacher)
             rows.append((row, transfer, setting, teacher))
-            if setting:
-                groups.setdefault(transfer, {})[setting, teacher] = None
-    grouped = []
-    for row, transfer, setting, teacher in rows:
-        known = groups.get(transfer, [(None, None)])
-        taught = [group for group in known if group[1]] or known  # students alone have no group where others do
-        grouped += [
-            row | {"group": json.dumps([*transfer, *group])}
-            for group in taught if setting in (None, group[0]) and (teacher in (None, group[1]) or not group[1])
-        ]  # fmt: skip
-    return grouped
+    for _, transfer, setting, teacher in sorted(rows, key=lambda row: row[3] is None):  # students of a teacher first
+        places = groups.setdefault(transfer, {})
+        if setting and (teacher or setting not in {place[0] for place in places}):
+            places[setting, teacher] = None
+    return [
+        row | {"group": json.dumps([*transfer, *place])}
+        for row, transfer, setting, teacher in rows
+        for place in groups[transfer] or [(None, None)]
+        if setting in (None, place[0]) and (None in (teacher, place[1]) or teacher == place[1])
+    ]
 
 
 def _benchmark_rows(record: dict) -> list[dict]:

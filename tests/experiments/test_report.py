@@ -192,3 +192,24 @@ def test_pictures(tmp_path):
     before = picture.read_bytes()
     draw(keep(folder, bench("resnet8", 100.0)), str(picture))
     assert picture.stat().st_size > 5000 and picture.read_bytes() != before, "the benchmark"
+
+
+def test_probes_under_two_teachers_are_two_tables_and_none_is_lost(tmp_path):
+    def under(teacher, seed, accuracy):
+        made = probe("kd", seed, accuracy, 50.0)
+        made["config"]["run"] = record("resnet8", seed=seed, method="kd", teacher=("resnet14", teacher))["config"]
+        return made
+
+    longer = probe("alone", 0, 33.0, 44.0)
+    longer["config"]["run"]["recipe"]["epochs"] = 9
+    longer["config"]["seed"] = 9  # a name of its own
+    teachers = [probe("teacher", seed, accuracy) | {"final_weights": name} for seed, accuracy, name in
+                ((0, 70.0, "a"), (1, 60.0, "b"))]  # fmt: skip
+    shared = [probe("random", 0, 26.0), probe("alone", 1, 40.0, 50.0), longer]
+    folder = keep(tmp_path / "r", *teachers, *shared, under("a", 2, 45.0), under("a", 3, 47.0), under("b", 4, 42.0))
+    tables = [rows(text) for text in report(folder).split("\nresnet14 to")]
+    first, second, alone = sorted(tables, key=lambda table: "KD" not in table)
+    assert sorted([first["KD"][:3], second["KD"][:3]]) == [["42.00", "-", "1"], ["46.00", "1.41", "2"]]
+    assert sorted([first["teacher"][0], second["teacher"][0]]) == ["60.00", "70.00"], "each beside its students"
+    assert first["student alone"][0] == second["student alone"][0] == "40.00"
+    assert alone["student alone"][0] == "33.00" and "KD" not in alone

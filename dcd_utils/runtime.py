@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from torch.overrides import TorchFunctionMode
 
 from dcd_utils.files import data_dir
 
@@ -44,6 +45,34 @@ def generator(*key: object) -> torch.Generator:
     """Return a CPU generator that depends on nothing but `key`: equal keys see equal draws, and no state is kept."""
     state = hashlib.sha256("/".join(map(str, key)).encode()).digest()[:8]
     return torch.Generator().manual_seed(int.from_bytes(state, "little") % 2**63)
+
+
+class _SameDraws(TorchFunctionMode):
+    """Draws what tensors are filled with from NumPy: its bits are the same on every processor, unlike those of
+    PyTorch's normal numbers, which are computed by vector instructions that round otherwise from one to another."""
+
+    def __init__(self, seed: int):
+        self.rng = np.random.Generator(np.random.PCG64(seed))
+
+    def __torch_function__(self, func, types, args=(), kwargs=None):
+        names = {torch.Tensor.normal_: ("mean", "std"), torch.Tensor.uniform_: ("from", "to")}.get(func)
+        if names is None:
+            return func(*args, **(kwargs or {}))
+        given = dict(zip(names, (0.0, 1.0), strict=True)) | (kwargs or {}) | dict(zip(names, args[1:], strict=False))
+        first, second = (given[name] for name in names)
+        normal = func is torch.Tensor.normal_
+        drawn = self.rng.standard_normal(args[0].shape) if normal else self.rng.random(args[0].shape)
+        return args[0].copy_(torch.from_numpy(first + (second if normal else second - first) * drawn))
+
+
+@contextlib.contextmanager
+def seeded(*key: object):
+    """Within this context PyTorch draws what `key` decides, tensors filled from a normal or uniform distribution with
+    the same bits on every processor; outside nothing is changed."""
+    seed = generator(*key).initial_seed()
+    with torch.random.fork_rng(devices=[]), _SameDraws(seed):
+        torch.manual_seed(seed)
+        yield
 
 
 def digest(tensors: Mapping[str, torch.Tensor]) -> str:

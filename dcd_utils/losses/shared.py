@@ -54,15 +54,15 @@ class EmbeddingLoss(nn.Module):
 
 
 def pair_stages(student: list[Tensor], teacher: list[Tensor]) -> list[tuple[Tensor, Tensor]]:
-    """(student map, teacher map without gradient) of each stage, not of the stem; where one network has more, the last
-    are paired."""
+    """(student map, teacher map without gradient) of each stage, not of the stem: the first with the first, and so on,
+    as the published code pairs them; where one network has more, its last stages are left out."""
     count = min(len(student), len(teacher)) - 1
     if count < 1:
         raise ValueError(
             f"the student shows {len(student)} maps, the teacher {len(teacher)}: a method that compares stages needs "
             "at least two of each; choose one that reads logits or pooled features"
         )
-    return [(s, t.detach()) for s, t in zip(student[-count:], teacher[-count:], strict=True)]
+    return [(s, t.detach()) for s, t in zip(student[1:], teacher[1:], strict=False)]
 
 
 def same_size(first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:

@@ -1,5 +1,6 @@
 """Networks by name: one file per family, tensor names as in the checkpoints that the field shares."""
 
+from contextlib import nullcontext
 from functools import partial
 
 import torch
@@ -48,10 +49,8 @@ def create(name: str, num_classes: int, seed: int | None = None, pretrained: boo
     if options and not from_library:
         advice = "for published weights of the course's own networks, use models.load_weights"
         raise ValueError(f'"{name}" takes no {", ".join(options)}: {advice}')
-    with torch.random.fork_rng(devices=[], enabled=seed is not None):
-        if seed is not None:
-            torch.manual_seed(runtime.generator("weights", name, seed).initial_seed())
-        build = partial(libraries.build, name) if from_library else _NETWORKS[name]
+    build = partial(libraries.build, name) if from_library else _NETWORKS[name]
+    with runtime.seeded("weights", name, seed) if seed is not None else nullcontext():
         network = build(num_classes, **options)
     network.name, network.options = name, options
     return network

@@ -96,9 +96,7 @@ def prepare(
         raise ValueError("student and teacher share weights: pass two networks, for instance copy.deepcopy of one")
     recipe = _decided(student, train, test, recipe, plain)
     examples = [_example(student, train, "student"), _example(teacher, train, "teacher")]
-    with torch.random.fork_rng(devices=[]):
-        # what a loss learns starts from the run's seed, not from whatever ran before
-        torch.manual_seed(runtime.generator("losses", method, seed).initial_seed())
+    with runtime.seeded("losses", method, seed):  # what a loss learns starts from the run's seed
         labels = train.labels.cpu()
         objective = losses.objective(method, *examples, weights=weights, train_labels=labels, **(options or {}))
     facts = config(

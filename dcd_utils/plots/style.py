@@ -52,6 +52,16 @@ def themed(draw):
     return drawn
 
 
+class _Readable(Figure):
+    """A figure whose text form, which notebooks keep beside the picture, has the words and numbers written in it."""
+
+    def __repr__(self):
+        written = [self.get_suptitle()]
+        for ax in self.axes:
+            written += [ax.get_title(loc="left"), *(text.get_text() for text in ax.texts)]
+        return f"<Figure: {' | '.join(' '.join(text.split()) for text in written if text)}>"
+
+
 def canvas(panel, count=1, columns: int | None = None, margin=(0.0, 0.0), **options) -> tuple[Figure, np.ndarray]:
     """Return a new figure and the axes of its panels, [count]; spare places in the last row stay empty.
 
@@ -63,7 +73,8 @@ def canvas(panel, count=1, columns: int | None = None, margin=(0.0, 0.0), **opti
     columns = min(columns or count, count)
     rows = -(-count // columns)
     size = np.multiply(panel, (columns, rows)) + margin
-    figure, axes = plt.subplots(rows, columns, figsize=size, layout="constrained", squeeze=False, **options)
+    options |= {"figsize": size, "layout": "constrained", "squeeze": False, "FigureClass": _Readable}
+    figure, axes = plt.subplots(rows, columns, **options)
     plt.close(figure)  # a notebook would show an open figure twice: once as pyplot's, once as the cell's value
     for spare in axes.flat[count:]:
         spare.set_axis_off()

@@ -55,6 +55,15 @@ def test_picture_is_a_figure_with_labelled_axes_that_pyplot_does_not_hold(name, 
         np.testing.assert_array_equal(array, before)
 
 
+def test_the_text_form_of_a_picture_has_what_is_written_in_it():
+    panels = {"first": [[0.25, 1]], "second": [[np.nan, -0.5]]}
+    figure = plots.matrices(panels, ["row"], column_names=["a", "b"], title="Two panels")
+    assert repr(figure) == "<Figure: Two panels | first | 0.25 | 1.00 | second | n/a | -0.50>"
+    assert repr(plots.curves({"a": ([0, 1], [2, 3])}, title="", x="x", y="y", levels={"2.5: mean": 2.5})) == (
+        "<Figure: 2.5: mean>"
+    )
+
+
 def test_a_picture_goes_into_the_axes_of_the_caller():
     figure, (left, right) = plt.subplots(1, 2)
     assert plots.matrix(MATRIX, CLASSES, ax=left, title="matrix") is figure

@@ -1,6 +1,6 @@
 """Experiments: what is to be run, running it, and what came of it, beside what was published."""
 
-from dcd_utils.experiments.methods import method_order
+from dcd_utils.experiments.methods import KD_AS_PARTNER, method_order, title
 from dcd_utils.experiments.plan import course_runs, reproduce
 from dcd_utils.experiments.profiles import Profile, profile
 from dcd_utils.experiments.published import published
@@ -8,6 +8,6 @@ from dcd_utils.experiments.report import comparison, report
 from dcd_utils.experiments.tables import read_results
 
 __all__ = [
-    "Profile", "comparison", "course_runs", "method_order", "profile", "published", "read_results", "report",
-    "reproduce",
+    "KD_AS_PARTNER", "Profile", "comparison", "course_runs", "method_order", "profile", "published", "read_results",
+    "report", "reproduce", "title",
 ]

@@ -3,25 +3,47 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterable
+from contextlib import suppress
 from typing import Any
 
 from dcd_utils import losses
 
+# KD with the weights that it has behind a plus, where published KD has 0.1 and 0.9: what a "+kd" is compared with
+KD_AS_PARTNER = "kd@classification=1,weight=1"
+_TITLES = {"random": "untrained student", "teacher": "teacher", "alone": "student alone", "fitnet": "FitNet"}
+
 
 def method_label(facts: dict) -> str:
-    """Return a method with its settings as tables call it: "dcd@alpha=0.25" for {"method": "dcd", "options": ...}."""
+    """Return a method with its settings as tables call it: "dcd@alpha=0.25" for {"method": "dcd", "options": ...}.
+
+    Weights are named where they differ from the published ones: "weight" is that of the first loss, any other stands
+    under the name of its term ("classification", or the loss behind the plus).
+    """
     method, settings = facts["method"], dict(facts.get("options", {}))
     first = method.partition("+")[0]
-    weight = facts.get("weights", {}).get(first)
-    if weight is not None and first in losses.METHODS and weight != losses.METHODS[first].weight:
-        settings["weight"] = weight
+    with suppress(ValueError):  # alone, or a method that is not registered here
+        for term, usual in losses.default_weights(method).items():
+            if (weight := facts.get("weights", {}).get(term, usual)) != usual:
+                settings["weight" if term == first else term] = weight
     if facts.get("stored_answers"):  # rounded for storing, so not what the exact ones give
         settings["stored"] = facts["stored_answers"]
     if code := facts.get("code", {}).get(first):  # a loss of somebody's own, which may have changed
         settings["code"] = code.removeprefix("version ")
     written = ",".join(f"{key}={_number(value)}" for key, value in sorted(settings.items()))
     return f"{method}@{written}" if written else method
+
+
+def title(method: str) -> str:
+    """Return a method as tables and figures show it: "student alone", "KD", "KD at 1 and 1", "DCD, alpha=0"."""
+    name, _, rest = method.partition("@")
+    settings = rest.split(",") if rest else []
+    shown = "+".join(_TITLES.get(part, part.upper()) for part in name.split("+"))
+    partner = KD_AS_PARTNER.partition("@")[2].split(",")
+    if name == "kd" and set(partner) <= set(settings):
+        shown, settings = "KD at 1 and 1", [setting for setting in settings if setting not in partner]
+    return ", ".join([shown, *settings])
 
 
 def _number(value: Any) -> str:
@@ -56,35 +78,40 @@ def spelt_out(methods: Iterable[str]) -> list[str]:
 
 def settings_of(method: str) -> tuple[str, dict, dict]:
     """Split a name with settings into method, options of its loss, and weights: "dcd@alpha=0.25" is
-    ("dcd", {"alpha": 0.25}, {}).
+    ("dcd", {"alpha": 0.25}, {}), "kd@classification=1,weight=1" is ("kd", {}, {"classification": 1.0, "kd": 1.0}).
 
     Raises:
-        ValueError: something behind the @ is not name=value, with a number or true or false as its value.
+        ValueError: something behind the @ is not name=value, with a number or true or false as its value; a weight
+            that is none.
     """
     name, at, rest = method.partition("@")
-    options = {}
+    first, *others = name.split("+")
+    terms = {"weight": first} | {term: term for term in ("classification", *others)}
+    options, weights = {}, {}
     for entry in rest.split(",") if at else ():
         key, _, text = entry.partition("=")
         try:
             value = json.loads(text)
-            if not key.strip() or not isinstance(value, int | float):
+            if not key.strip() or not isinstance(value, int | float) or not math.isfinite(value):
                 raise ValueError
         except ValueError:
             raise ValueError(
                 f'"{entry}" was given in "{method}": write NAME=VALUE with a number, true or false, several parted by '
                 "commas, for instance dcd@alpha=0.25,learn_scale=false"
             ) from None
-        options[key.strip()] = int(value) if isinstance(value, float) and value == int(value) else value
-    weights = {name.split("+")[0]: options.pop("weight")} if "weight" in options else {}
-    if any(weight < 0 for weight in weights.values()):
-        raise ValueError(f'"{method}" was given: a weight is not negative')
+        if (key := key.strip()) not in terms:
+            options[key] = int(value) if isinstance(value, float) and value == int(value) else value
+        elif isinstance(value, bool) or value < 0:
+            raise ValueError(f'"{entry}" was given in "{method}": a weight is a number that is not negative')
+        else:
+            weights[terms[key]] = float(value)
     return name, options, weights
 
 
 def method_order(method: str) -> tuple:
     """Return where a method stands in tables: teacher, student alone, then as in `losses.names`, each before what
-    follows it with a plus."""
+    follows it with a plus; with settings right behind the one without, KD at 1 and 1 before any other."""
     first = ("random", "teacher", "alone", *losses.names())
     name, _, settings = method.partition("@")
     places = ((first.index(part) if part in first else len(first), part) for part in name.split("+"))
-    return (*places, (-1, settings))
+    return (*places, (-1, method not in (name, KD_AS_PARTNER), settings))

@@ -28,11 +28,12 @@ from dcd_utils.losses.dcd import DCDLoss, dcd_terms
 from dcd_utils.losses.dkd import DKDLoss
 from dcd_utils.losses.dist import DISTLoss
 from dcd_utils.losses.lskd import LSKDLoss
-from dcd_utils.losses.objective import Objective, objective
+from dcd_utils.losses.objective import Objective, default_weights, objective
 # isort: on
 
 __all__ = [
-    "METHODS", "Method", "Objective", "Stage", "dcd_terms", "followers", "names", "objective", "parse", "register",
+    "METHODS", "Method", "Objective", "Stage", "dcd_terms", "default_weights", "followers", "names", "objective",
+    "parse", "register",
     "ABLoss", "ATLoss", "CCLoss", "CRDLoss", "DCDLoss", "DISTLoss", "DKDLoss", "FSPLoss", "FTLoss", "FitNetLoss",
     "KDLoss", "LSKDLoss", "NSTLoss", "PKTLoss", "RKDLoss", "RRDLoss", "SPLoss", "VIDLoss",
 ]  # fmt: skip

@@ -67,6 +67,17 @@ def _wide(values: Tensor | list[Tensor]) -> Tensor | list[Tensor]:
     return values.to(torch.promote_types(values.dtype, torch.float32))
 
 
+def default_weights(method: str) -> dict[str, float]:
+    """The weight of each term of a method as published, for instance {"classification": 0.1, "kd": 0.9} for "kd".
+
+    Behind a plus both losses stand beside the full classification loss, as DCD+KD is published. Raises ValueError for
+    an unknown method.
+    """
+    first, *rest = parse(method)
+    weights = {"classification": 1.0 if rest else METHODS[first].classification, first: METHODS[first].weight}
+    return weights | {name: METHODS[name].beside for name in rest}
+
+
 def objective(
     method: str, student: Any, teacher: Any, weights: dict[str, float] | None = None,
     train_labels: Tensor | None = None, **options,
@@ -84,9 +95,7 @@ def objective(
     method cannot work with; TypeError for an option that its loss does not have.
     """
     first, *rest = parse(method)
-    # behind a plus both terms stand beside the full classification loss: gamma = lambda = 1, as DCD+KD is published
-    defaults = {"classification": 1.0 if rest else METHODS[first].classification, first: METHODS[first].weight}
-    defaults |= {name: METHODS[name].beside for name in rest}
+    defaults = default_weights(method)
     for name in weights or {}:
         if name not in defaults:
             raise ValueError(f'weight for "{name}" was given, but {method} has the terms {", ".join(defaults)}')

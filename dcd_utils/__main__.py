@@ -55,6 +55,8 @@ def _parser() -> argparse.ArgumentParser:
     held_out = "to choose settings: test on N of the training images, train on the rest, leave the test images alone"
     add("--hold-out", type=int, metavar="N", help=held_out)
 
+    add("--retrain", action="store_true", help="leave the trained networks that come with the course aside")
+
     ways, add = options(common)
     plain = "nothing that saves time: 32-bit numbers, channels first, a live teacher; for comparison"
     add("--plain", action="store_true", help=plain)
@@ -132,7 +134,7 @@ def _chosen(options, *names: str) -> dict:
 
 def _prepare(options):
     """Return (profile, train, test) that the options ask for; the profile's recipes carry the options' changes."""
-    choices = _chosen(options, "dataset", "root", "epochs", "teacher", "student", "seeds")
+    choices = _chosen(options, "dataset", "root", "epochs", "teacher", "student", "seeds", "retrain")
     profile = experiments.profile(options.profile, **choices)
     changes = _chosen(options, "batch_size", "learning_rate", "precision")
     recipes = {name: getattr(profile, name).but(**changes) for name in ("teacher_recipe", "recipe")}
@@ -153,7 +155,7 @@ def _train(options) -> None:
     profile, train, test = _prepare(options)
     network = models.create(profile.teacher, train.num_classes, seed=options.seed)
     recipe = training.recipe_for(profile.teacher_recipe, profile.teacher)
-    ways = _chosen(options, "seed", "run_dir", "plain", "compile")
+    ways = _chosen(options, "seed", "run_dir", "plain", "compile", "retrain")
     print(f"kept in {training.train(network, train, test, recipe, **ways).run_dir}")
 
 
@@ -171,9 +173,9 @@ def _distill(options) -> None:
         print(f"{profile.teacher}: {training.evaluate(teacher, test)[0]:.2f} % (weights from a file)")
     else:
         teacher_recipe = training.recipe_for(profile.teacher_recipe, profile.teacher)
-        ways = _chosen(options, "plain", "compile")
+        ways = _chosen(options, "plain", "compile", "retrain")
         teacher = training.train(teacher, train, test, teacher_recipe, profile.teacher_seed, **ways).model
-    choices = _chosen(options, "seed", "run_dir", "cache", "plain", "compile")
+    choices = _chosen(options, "seed", "run_dir", "cache", "plain", "compile", "retrain")
     run = training.distill(student, teacher, train, test, options.method, recipe, **choices)
     print(f"kept in {run.run_dir}")
 
@@ -204,7 +206,7 @@ def _train_grid(options) -> None:
     teacher_seed = profile.teacher_seed if options.teacher_seed is None else options.teacher_seed
     experiments.reproduce(
         pairs, options.methods, profile.seeds, train, test, profile.recipe, options.results,
-        profile.teacher_recipe, teacher_seed, weights, **_chosen(options, "cache", "plain", "compile"),
+        profile.teacher_recipe, teacher_seed, weights, **_chosen(options, "cache", "plain", "compile", "retrain"),
     )
 
 

@@ -22,6 +22,11 @@ def data_dir() -> Path:
     return (checkout if (checkout / "pyproject.toml").exists() else Path.cwd()) / "data"
 
 
+def course_dir() -> Path:
+    """Return the folder of the runs that come with the course, wherever the reader's own data lies."""
+    return Path(__file__).resolve().parent.parent / "data" / "course"
+
+
 def write_whole(path: Path, content: bytes | str) -> None:
     """Write a file so that it is whole or absent, whenever the process dies or the power fails; its folder is made."""
     path.parent.mkdir(parents=True, exist_ok=True)

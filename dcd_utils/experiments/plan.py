@@ -11,7 +11,7 @@ from typing import Any
 
 from torch import nn
 
-from dcd_utils import models
+from dcd_utils import files, models
 from dcd_utils.data import ImageSet
 from dcd_utils.experiments.methods import method_label, settings_of, spelt_out
 from dcd_utils.experiments.profiles import Profile
@@ -41,12 +41,12 @@ class Task:
 
 
 class Plan:
-    """Trains tasks on two image sets; holds their settings (of `distill`: cache, plain, compile), and in `facts` the
-    `network_facts` of the teachers that are known."""
+    """Trains tasks on two image sets; holds their settings (of `distill`: cache, retrain, plain, compile), and in
+    `facts` the `network_facts` of the teachers that are known."""
 
-    def __init__(self, train: ImageSet, test: ImageSet, cache: str = "auto", **settings: bool):
+    def __init__(self, train: ImageSet, test: ImageSet, cache: str = "auto", retrain: bool = False, **settings: bool):
         parse_cache(cache)
-        self.train, self.test, self.cache, self.settings = train, test, cache, settings
+        self.train, self.test, self.cache, self.retrain, self.settings = train, test, cache, retrain, settings
         self.facts: dict[Task, dict] = {}
 
     def tasks(
@@ -93,9 +93,9 @@ class Plan:
         """Train or load one task, a student with its teacher."""
         if task.teacher is None:
             parts = (self.network(task), self.train, self.test, task.recipe, task.seed)
-            return api.train(*parts, wait=wait, **self.settings)
+            return api.train(*parts, wait=wait, retrain=self.retrain, **self.settings)
         parts, choices = self._distilling(task, teacher)
-        return api.distill(*parts, **choices, wait=wait)
+        return api.distill(*parts, **choices, wait=wait, retrain=self.retrain)
 
     def _distilling(self, task: Task, teacher: nn.Module) -> tuple[tuple, dict]:
         method, options, weights = settings_of(task.method)
@@ -152,7 +152,7 @@ def course_runs(
     methods = spelt_out(methods)  # a misspelt method fails here, not after the teacher's training
     if train is None:
         train, test = profile.load()
-    plan, pair = Plan(train, test), (profile.teacher, profile.student)
+    plan, pair = Plan(train, test, retrain=profile.retrain), (profile.teacher, profile.student)
     recipes = (profile.recipe, profile.teacher_recipe)
     (teacher,), students = plan.tasks([pair], methods, profile.seeds, *recipes, profile.teacher_seed)
     runs: dict[Task, Run] = {}
@@ -168,7 +168,7 @@ def reproduce(
     pairs: Iterable[tuple[str, str]], methods: Iterable[str], seeds: Iterable[int], train: ImageSet, test: ImageSet,
     recipe: Recipe, results: str | os.PathLike, teacher_recipe: Recipe | None = None, teacher_seed: int = 0,
     teacher_weights: dict[str, str | os.PathLike] | None = None, cache: str = "auto", plain: bool = False,
-    compile: bool = False,
+    compile: bool = False, retrain: bool = False,
 ) -> Path:
     """Train every (pair, method, seed) that has no record yet, and put the record of each into a folder of results.
 
@@ -184,7 +184,7 @@ def reproduce(
         train, test: image sets; their name stands in the tables.
         teacher_recipe, teacher_seed: of the one teacher of a pair, which serves all its students; None: `recipe`.
         teacher_weights: a file or run folder for each teacher that is to be loaded instead of trained.
-        cache, plain, compile: as in `distill`.
+        cache, plain, compile, retrain: as in `distill`.
 
     Raises:
         ValueError: an unknown network or method, settings that a method cannot have, weights that do not fit, or a
@@ -198,7 +198,7 @@ def reproduce(
     weights = teacher_weights or {}
     if strangers := set(weights) - {teacher for teacher, _ in pairs}:
         raise ValueError(f"weights were given for {', '.join(strangers)}, which no pair has as its teacher")
-    grid = _Grid(results, weights, train, test, cache, plain=plain, compile=compile)
+    grid = _Grid(results, weights, train, test, cache, retrain, plain=plain, compile=compile)
     recipes = (recipe, teacher_recipe or recipe)
     grid.work(*grid.tasks(pairs, spelt_out(methods), list(seeds), *recipes, teacher_seed, weights))
     return results
@@ -257,7 +257,10 @@ class _Grid(Plan):
         """Load a teacher from its file and record what it reaches, or find what is known of one trained before."""
         facts = self.config(teacher)
         if teacher.method != "weights":
-            record = self.records.get(self.results / _file_name(facts)) or RunFolder(None, facts, self.data).record()
+            record = self.records.get(self.results / _file_name(facts))
+            places = [None] if self.retrain else [files.course_dir() / run_name(facts), None]
+            for place in places:
+                record = record or RunFolder(place, facts, self.data).record()
             if record is not None and record["state"] == "finished":
                 facts["network"].pop("frozen", None)
                 self.facts[teacher] = facts["network"] | {"weights": record["final_weights"]}

@@ -12,7 +12,8 @@ from dcd_utils.training import PAPER, QUICK, QUICK_TEACHER, Recipe
 @dataclass(frozen=True)
 class Profile:
     """What a notebook trains: `data.load`'s arguments, two networks by name, a recipe and a seed for the one teacher, a
-    recipe and seeds for its students, and how many test images (points) a t-SNE or UMAP picture shows."""
+    recipe and seeds for its students, how many test images (points) a t-SNE or UMAP picture shows, and whether the
+    runs that come with the course are left aside (retrain)."""
 
     name: str
     dataset: str
@@ -24,6 +25,7 @@ class Profile:
     teacher_seed: int
     seeds: tuple[int, ...]
     points: int
+    retrain: bool = False
 
     def load(self, **options) -> tuple[data.ImageSet, data.ImageSet]:
         """Return (train, test) of the profile's data set; options as in `data.load`."""
@@ -40,6 +42,7 @@ _PROFILES = {
 def profile(
     name: str = "quick", dataset: str | None = None, root: str | os.PathLike | None = None, teacher: str | None = None,
     student: str | None = None, epochs: int | None = None, seeds: tuple[int, ...] | None = None,
+    retrain: bool = False,
 ) -> Profile:
     """Return the named profile with some of its choices replaced; None leaves a choice as it is.
 
@@ -52,7 +55,7 @@ def profile(
     if name not in _PROFILES:
         raise ValueError(f'profile "{name}" does not exist: choose one of {", ".join(_PROFILES)}')
     chosen = _PROFILES[name]
-    changes = {"dataset": dataset, "root": root, "teacher": teacher, "student": student}
+    changes = {"dataset": dataset, "root": root, "teacher": teacher, "student": student, "retrain": retrain}
     changes["seeds"] = tuple(seeds) if seeds is not None else None
     if epochs is not None and not epochs == chosen.recipe.epochs == chosen.teacher_recipe.epochs:
         changes |= dict.fromkeys(("teacher_recipe", "recipe"), QUICK.but(epochs=epochs))

@@ -9,9 +9,9 @@ import torch
 from torch import nn
 from tqdm.auto import tqdm
 
-from dcd_utils import losses, models, runtime
+from dcd_utils import files, losses, models, runtime
 from dcd_utils.data import ImageSet
-from dcd_utils.training.config import config, network_facts
+from dcd_utils.training.config import config, network_facts, run_name
 from dcd_utils.training.loop import Job, NonFiniteLoss, check_outputs, fit
 from dcd_utils.training.recipe import QUICK, Recipe, resolve_precision
 from dcd_utils.training.runs import Run, RunBusy, RunFolder
@@ -21,8 +21,10 @@ from dcd_utils.training.teacher import FrozenTeacher, NoTeacher, StoredTeacher, 
 def train(
     model: nn.Module, train: ImageSet, test: ImageSet, recipe: Recipe = QUICK, seed: int = 0,
     run_dir: str | os.PathLike | None = None, plain: bool = False, compile: bool = False, wait: bool = True,
+    retrain: bool = False,
 ) -> Run:
-    """Train `model` on labels alone, or load the run that did exactly this.
+    """Train `model` on labels alone, or load the run that did exactly this, from those that come with the course or
+    those trained here.
 
     Args:
         model: trained in place; its present weights are the start.
@@ -34,6 +36,7 @@ def train(
             optimiser, and (in `distill`) a teacher that answers live. For comparison; it is another run.
         compile: send forward passes through torch.compile. It rounds otherwise, so it is another run.
         wait: whether to wait for another process that is training this very run, and then to load it.
+        retrain: leave the runs that come with the course aside. What was trained here is still loaded.
 
     Raises:
         ValueError: the outputs do not match the classes, train and test disagree, nothing in the network can be
@@ -44,14 +47,15 @@ def train(
     """
     recipe = _decided(model, train, test, recipe, plain)
     job = Job(model, losses.Objective(), NoTeacher(), train, test, recipe, seed, plain, compile)
-    return _run(job, config(model, train, test, recipe, seed, plain=plain, compile=compile), None, run_dir, "off", wait)
+    facts = config(model, train, test, recipe, seed, plain=plain, compile=compile)
+    return _run(job, facts, None, run_dir, "off", wait, retrain)
 
 
 def distill(
     student: nn.Module, teacher: nn.Module, train: ImageSet, test: ImageSet, method: str = "dcd+kd",
     recipe: Recipe = QUICK, seed: int = 0, run_dir: str | os.PathLike | None = None,
     weights: dict[str, float] | None = None, options: dict | None = None, cache: str = "auto", plain: bool = False,
-    compile: bool = False, wait: bool = True,
+    compile: bool = False, wait: bool = True, retrain: bool = False,
 ) -> Run:
     """Train `student` on labels and a frozen `teacher`, or load the run that did exactly this.
 
@@ -72,7 +76,7 @@ def distill(
     parts = (student, teacher, train, test, method, recipe, seed)
     job, facts = prepare(*parts, weights=weights, options=options, cache=cache, plain=plain, compile=compile)
     with lent(teacher):
-        return _run(job, facts, teacher, run_dir, "off" if plain or job.objective.reads_maps else cache, wait)
+        return _run(job, facts, teacher, run_dir, "off" if plain or job.objective.reads_maps else cache, wait, retrain)
 
 
 def prepare(
@@ -144,9 +148,10 @@ def check_method(
                 network.features(train.batch(indices[:2]), preactivation=True)
 
 
-def _run(job: Job, facts: dict, teacher: nn.Module | None, run_dir, cache: str, wait: bool) -> Run:
+def _run(job: Job, facts: dict, teacher: nn.Module | None, run_dir, cache: str, wait: bool, retrain: bool) -> Run:
     """Load the run that has this config, or train it."""
-    folder = RunFolder(run_dir, facts, {"name": job.train.name, "train": len(job.train), "test": len(job.test)})
+    data = {"name": job.train.name, "train": len(job.train), "test": len(job.test)}
+    folder = RunFolder(run_dir, facts, data)
     label = f"{facts['network']['name']}-{facts['method']}-seed{job.seed}"
     job.model.classes = job.train.classes
 
@@ -155,18 +160,21 @@ def _run(job: Job, facts: dict, teacher: nn.Module | None, run_dir, cache: str, 
             raise RunBusy(f"{label}: another process trains this run")
         print(f"{label}: another process trains this run, waiting for it", flush=True)
 
-    def finished() -> Run | None:
-        record = folder.record()
+    def finished(place: RunFolder, origin: str) -> Run | None:
+        record = place.record()
         if record is None or record["state"] != "finished":
             return None
-        run = folder.load(record, job.model.to(job.train.device).eval(), job.objective.to(job.train.device).eval())
-        print(f"{label}: {run.accuracy:.2f} % (loaded, trained before with exactly this config)")
+        run = place.load(record, job.model.to(job.train.device).eval(), job.objective.to(job.train.device).eval())
+        print(f"{label}: {run.accuracy:.2f} % (loaded: {origin} with exactly this config)")
         return run
 
-    if run := finished():  # without a lock: the folder may be shared, or on a disk that cannot be written
+    course = RunFolder(files.course_dir() / run_name(facts), facts, data)
+    if run_dir is None and not retrain and (run := finished(course, "it comes with the course, trained")):
+        return run
+    if run := finished(folder, "trained before"):  # without a lock: the folder may be on a disk that cannot be written
         return run
     with folder.claimed(on_wait):
-        if run := finished():
+        if run := finished(folder, "trained before"):
             return run
         try:
             history, remark = _learn(job, folder, teacher, cache, label)

@@ -89,7 +89,7 @@ def test_a_folder_of_another_run_is_refused_and_left_alone(distilled, tmp_path):
         distilled(network="resnet14")
     assert before == {path.name: path.read_bytes() for path in (tmp_path / "run").iterdir()}
     (tmp_path / "other").mkdir()
-    (tmp_path / "other" / "thesis.tex").write_text("precious")
+    (tmp_path / "other" / "thesis.tex").write_text("precious", encoding="utf-8")
     with pytest.raises(ValueError, match="not a run: choose another run_dir"):
         distilled("other")
     assert [path.name for path in (tmp_path / "other").iterdir()] == ["thesis.tex"]
@@ -231,7 +231,7 @@ def test_a_run_that_failed_is_not_tried_again_by_itself(distilled, tmp_path, mon
     monkeypatch.setattr(Broken, "calls", 0)
     with pytest.raises(training.NonFiniteLoss, match='"dcd" is nan in epoch 2, step 2 of 3') as first:
         distilled(epochs=2)
-    record = json.loads((tmp_path / "run/result.json").read_text())
+    record = json.loads((tmp_path / "run/result.json").read_text(encoding="utf-8"))
     assert record["state"] == "failed" and record["reason"] == str(first.value) and len(record["history"]) == 1
     kept = torch.load(tmp_path / "run/checkpoint-1.pt", weights_only=True)
     assert all(tensor.isfinite().all() for tensor in kept["model"].values())
@@ -242,3 +242,25 @@ def test_a_run_that_failed_is_not_tried_again_by_itself(distilled, tmp_path, mon
     shutil.rmtree(tmp_path / "run")
     monkeypatch.setattr(Broken, "limit", 1000)
     assert distilled(epochs=2).record["state"] == "finished"
+
+
+def test_runs_of_the_course_are_loaded_unless_one_retrains(tiny_sets, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(files, "course_dir", lambda: tmp_path / "course")
+
+    def learn(seed=0, **choices):
+        return training.train(models.create("resnet8", 3, seed=seed), *tiny_sets, FAST, seed, **choices)
+
+    first = learn()
+    (tmp_path / "course").mkdir()
+    shutil.move(first.run_dir, tmp_path / "course" / first.run_dir.name)
+    loaded = learn()
+    assert loaded.run_dir.parent == tmp_path / "course"
+    assert torch.equal(numbers(loaded.model), numbers(first.model))
+    assert "comes with the course" in capsys.readouterr().out and not first.run_dir.exists()
+    again = learn(retrain=True)
+    assert again.run_dir == first.run_dir and again.record["history"] and same_rows(again.rows, first.rows)
+    assert "epochs" in capsys.readouterr().out
+    assert learn(retrain=True).run_dir == first.run_dir and "trained before" in capsys.readouterr().out
+    assert learn().run_dir == loaded.run_dir, "the prose quotes this one, not the reader's own"
+    assert learn(seed=1).run_dir.parent == files.data_dir() / "runs"
+    assert learn(run_dir=tmp_path / "mine").run_dir == tmp_path / "mine"

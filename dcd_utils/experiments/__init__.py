@@ -5,9 +5,9 @@ from dcd_utils.experiments.plan import course_runs, reproduce
 from dcd_utils.experiments.profiles import Profile, profile
 from dcd_utils.experiments.published import published
 from dcd_utils.experiments.report import comparison, report
-from dcd_utils.experiments.tables import read_results
+from dcd_utils.experiments.tables import Paired, gains, paired, read_results
 
 __all__ = [
-    "KD_AS_PARTNER", "Profile", "comparison", "course_runs", "method_order", "profile", "published", "read_results",
-    "report", "reproduce", "title",
+    "KD_AS_PARTNER", "Paired", "Profile", "comparison", "course_runs", "gains", "method_order", "paired", "profile",
+    "published", "read_results", "report", "reproduce", "title",
 ]

@@ -1,50 +1,62 @@
-"""What the records of a folder say: one tidy table of all results."""
+"""What the records of a folder say: one tidy table of all results, and differences of methods under the same seeds."""
 
 from __future__ import annotations
 
 import json
 import os
-from dataclasses import asdict
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from statistics import fmean, stdev
 from typing import TYPE_CHECKING
 
-from dcd_utils.experiments.methods import method_label, method_order
+from dcd_utils import losses
+from dcd_utils.experiments.methods import method_label, method_order, title
 from dcd_utils.records import read_record
 from dcd_utils.training import PAPER, recipe_for
+from dcd_utils.training.config import config_hash
 
 if TYPE_CHECKING:
     import pandas as pd
 
 _CIFAR100 = (50_000, 10_000)  # training and test images
 _COLUMNS = ("kind", "state", "reason", "dataset", "teacher", "student", "method", "seed", "accuracy", "best_accuracy")
-_COLUMNS += ("epochs", "precision", "plain", "hardware", "torch", "images_per_second", "departs", "group")
+_COLUMNS += ("epochs", "batch_size", "precision", "plain", "hardware", "torch", "images_per_second", "departs", "group")
 
 
-def read_records(folder: str | os.PathLike) -> list[dict]:
-    """Return every record in a folder and below it, by name.
+def read_records(*folders: str | os.PathLike) -> list[dict]:
+    """Return every record in the folders and below them, in their order and by name; of one config only the first that
+    is finished.
 
     Raises:
-        FileNotFoundError: there is none.
+        FileNotFoundError: a folder holds none.
         ValueError: a file is damaged, or no record.
     """
-    records = [read_record(path) for path in sorted(Path(folder).rglob("*.json"))]
-    if not records:
-        raise FileNotFoundError(f'no records (*.json) in "{folder}": run python -m dcd_utils reproduce first')
-    return records
+    records = {}
+    for folder in folders:
+        paths = sorted(Path(folder).rglob("*.json"))
+        if not paths:
+            raise FileNotFoundError(f'no records (*.json) in "{folder}": run python -m dcd_utils reproduce first')
+        for record in map(read_record, paths):
+            key = config_hash(record["config"])
+            if key not in records or records[key]["state"] != "finished":
+                records[key] = record
+    return [*records.values()]
 
 
-def read_results(folder: str | os.PathLike) -> pd.DataFrame:
+def read_results(*folders: str | os.PathLike) -> pd.DataFrame:
     """Return one row per run, with columns kind, state, reason, dataset, teacher, student, method ("teacher", "alone",
-    or as `distill` takes it, settings behind an @), seed, accuracy (last epoch, %), best_accuracy, epochs, precision,
-    plain, hardware, torch, images_per_second, departs (in what it is not the published recipe) and group.
+    or as `distill` takes it, settings behind an @), seed, accuracy (last epoch, %), best_accuracy, epochs, batch_size,
+    precision, plain, hardware, torch, images_per_second, departs (in what it is not the published recipe) and group.
 
     Rows of one group can be compared: one teacher, data, recipe. A teacher's and a student's own runs appear once for
-    every pair that they serve. Probes have target, train_accuracy, C and source_accuracy besides; a benchmark has one
-    row per way, whose name stands as its method. Errors are those of `read_records`.
+    every pair that they serve; teachers that served none stand in a group without a teacher, beside those of their kind
+    that did. Probes have target, train_accuracy, C and source_accuracy besides; a benchmark has one row per way, whose
+    name stands as its method. Errors are those of `read_records`.
     """
     import pandas as pd
 
-    records = read_records(folder)
+    records = read_records(*folders)
     rows = [row for record in records if record["kind"] == "benchmark" for row in _benchmark_rows(record)]
     rows += _probe_rows(records)
     trained = [record for record in records if record["kind"] in ("train", "weights")]
@@ -58,22 +70,98 @@ def read_results(folder: str | os.PathLike) -> pd.DataFrame:
         rows.append(_row(record, teacher["name"], method_label(record["config"]), key))
     serving = set()
     for key in groups:
-        teacher, student, setting, _, digest = key
-        own = [record for record in trained if digest and record.get("final_weights") == digest]
-        kin = {_setting(record) for record in own if record["kind"] == "train"}  # teachers of other seeds
+        teacher, _, setting, _, digest = key
         for place, record in enumerate(trained):
-            if record in own or (_setting(record) in kin and teacher != student):
-                rows.append(_row(record, teacher, "teacher", key) | {"student": student})
+            if digest and record.get("final_weights") == digest:
+                rows.append(_row(record, teacher, "teacher", key) | {"student": key[1]})
                 serving.add(place)
             if _setting(record) == setting and record["kind"] == "train":
                 rows.append(_row(record, teacher, "alone", key))
                 serving.add(place)
-    lonely = [record for place, record in enumerate(trained) if place not in serving]
-    rows += [_row(record, None, "alone", (None, _setting(record))) for record in lonely]
+    apart = {_setting(record) for place, record in enumerate(trained) if place not in serving}
+    rows += [_row(record, None, "alone", (None, _setting(record))) for record in trained if _setting(record) in apart]
     table = pd.DataFrame(rows, columns=list(dict.fromkeys([*_COLUMNS, *(key for row in rows for key in row)])))
-    table = table.astype({"epochs": "Int64", "seed": "Int64"}).assign(order=table.method.map(method_order))
+    table = table.astype(dict.fromkeys(("epochs", "batch_size", "seed"), "Int64")).assign(order=table.method.map(method_order))
     columns = ["dataset", "teacher", "student", "group", "order", "seed"]
-    return table.sort_values(columns, na_position="first", kind="stable", ignore_index=True).drop(columns="order")
+    return table.sort_values(columns, kind="stable", ignore_index=True).drop(columns="order")
+
+
+@dataclass(frozen=True)
+class Paired:
+    """A mean difference (points) over n seeds, its standard error, and the ends of its 95 % interval by Student's t with
+    n - 1 degrees of freedom; one seed has neither error nor interval (None)."""
+
+    n: int
+    mean: float
+    error: float | None = None
+    low: float | None = None
+    high: float | None = None
+
+    @classmethod
+    def of(cls, differences: Iterable[float]) -> Paired:
+        """Return what differences under several seeds say; n = 0 and a mean that is not a number for none."""
+        values = [float(value) for value in differences]
+        if len(values) < 2:
+            return cls(len(values), *(values or [float("nan")]))
+        from scipy import stats
+
+        mean, error = fmean(values), stdev(values) / len(values) ** 0.5
+        reach = float(stats.t.ppf(0.975, len(values) - 1)) * error
+        return cls(len(values), mean, error, mean - reach, mean + reach)
+
+    @property
+    def differs(self) -> bool:
+        """Whether 0 lies outside of the interval."""
+        return self.low is not None and not self.low <= 0 <= self.high
+
+    @property
+    def words(self) -> str:
+        """The figures and what they show: "+2.31 ± 0.40 (n = 5): a difference"."""
+        verdict = "a difference" if self.differs else "no difference shown" if self.n > 1 else "one seed shows nothing"
+        return f"{self}: {verdict}" if self.n else str(self)
+
+    def __str__(self) -> str:
+        """The mean difference, ± its standard error, and the number of seeds."""
+        if not self.n:
+            return "not measured"
+        return f"{self.mean:+.2f}" + (f" ± {self.error:.2f}" if self.n > 1 else "") + f" (n = {self.n})"
+
+
+def paired(table: pd.DataFrame, method: str, against: str) -> Paired:
+    """Return how much better (points) a method is than another, over the finished runs whose seed both have.
+
+    Args:
+        table: a group of `read_results`, or any with columns method, seed and accuracy.
+
+    Raises:
+        ValueError: the runs are of several groups, or a method has two runs under one seed.
+    """
+    rows = table[table.method.isin((method, against)) & table.accuracy.notna()]
+    if "group" in rows and rows.group.nunique() > 1:
+        raise ValueError(f"the table holds runs of {rows.group.nunique()} groups, which cannot be compared: choose one")
+    if rows.duplicated(["method", "seed"]).any():
+        raise ValueError("the table holds several runs of one method under one seed: choose among them")
+    ours, theirs = (rows[rows.method == name].set_index("seed").accuracy for name in (method, against))
+    return Paired.of((ours - theirs).dropna())
+
+
+def gains(table: pd.DataFrame, against: str = "alone") -> pd.DataFrame:
+    """Return what each method of a group gains over another under the same seeds, in the order of tables.
+
+    Columns: method, title, reads (what its own loss compares: "logits", "pooled" or "maps"; "" for none), beside ("KD"
+    behind a plus, else ""), and n, mean, error, low and high of `paired`. Methods that share no seed with `against`
+    are left out. Errors are those of `paired`.
+    """
+    import pandas as pd
+
+    rows = []
+    for method in sorted({*table.method} - {"teacher", "alone", against}, key=method_order):
+        if (difference := paired(table, method, against)).n:
+            first, _, beside = method.partition("@")[0].partition("+")
+            reads = losses.METHODS[first].reads if first in losses.METHODS else ""
+            names = {"method": method, "title": title(method), "reads": reads, "beside": beside and title(beside)}
+            rows.append(names | asdict(difference))
+    return pd.DataFrame(rows, columns=["method", "title", "reads", "beside", "n", "mean", "error", "low", "high"])
 
 
 def _pair(record: dict) -> tuple[str, str, str, str]:
@@ -96,7 +184,8 @@ def _row(record: dict, teacher: str | None, method: str, group: tuple) -> dict:
     row = {key: record.get(key) for key in ("kind", "state", "reason", "hardware")}
     row |= {"dataset": data["name"], "teacher": teacher, "student": config["network"]["name"], "method": method}
     row |= {key: record.get(key, float("nan")) for key in ("accuracy", "best_accuracy")}
-    row |= {"seed": config["seed"], "epochs": config["recipe"].get("epochs"), "plain": config["plain"]}
+    row |= {"seed": config["seed"], "plain": config["plain"]}
+    row |= {key: config["recipe"].get(key) for key in ("epochs", "batch_size")}
     row |= {"precision": config["recipe"]["precision"], "torch": record["versions"]["torch"]}
     row["images_per_second"] = sum(speeds) / len(speeds) if speeds else None
     return row | {"departs": "; ".join(_departures(config, data)), "group": json.dumps(group)}

@@ -112,7 +112,7 @@ def hardware() -> str:
 
 def _read(path: str) -> str:
     with contextlib.suppress(OSError):  # a system without such files
-        return Path(path).read_text()
+        return Path(path).read_text(encoding="utf-8")
     return ""
 
 

@@ -3,6 +3,7 @@
 import os
 
 os.environ["TQDM_DISABLE"] = "1"  # tqdm reads it when it is imported
+os.environ["PYTHONIOENCODING"] = "utf-8"  # tests read what children print as UTF-8; on Windows it would be another
 
 import matplotlib  # noqa: E402
 import pytest  # noqa: E402

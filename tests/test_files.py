@@ -31,7 +31,8 @@ def test_a_relative_data_folder_is_one_folder_for_good(tmp_path, monkeypatch):
     assert files.data_dir() == tmp_path / "mine"
     code = "from dcd_utils.files import data_dir; print(data_dir())"
     environment = os.environ | {"PYTHONPATH": os.path.dirname(os.path.dirname(files.__file__))}
-    child = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+    command = [sys.executable, "-c", code]
+    child = subprocess.run(command, env=environment, capture_output=True, check=True, encoding="utf-8")
     assert child.stdout.strip() == str(tmp_path / "mine")
 
 
@@ -41,7 +42,7 @@ def test_a_file_is_written_whole_and_synced_before_it_takes_its_name(tmp_path, m
     monkeypatch.setattr(os, "fsync", lambda descriptor: order.append("sync") or sync(descriptor))
     monkeypatch.setattr(os, "replace", lambda *names: order.append("replace") or move(*names))
     files.write_whole(path, "text")
-    assert path.read_text() == "text" and order[:2] == ["sync", "replace"]
+    assert path.read_text(encoding="utf-8") == "text" and order[:2] == ["sync", "replace"]
     assert order[2:] == ["sync"] or os.name == "nt", "the folder, which holds the name"
     files.write_whole(path, b"bytes")
     assert path.read_bytes() == b"bytes" and partials(path.parent) == []
@@ -50,7 +51,7 @@ def test_a_file_is_written_whole_and_synced_before_it_takes_its_name(tmp_path, m
 @pytest.mark.parametrize("name", ["fsync", "replace"])
 def test_a_write_that_fails_leaves_the_old_file_and_nothing_beside_it(tmp_path, monkeypatch, name):
     path = tmp_path / "file.txt"
-    path.write_text("old")
+    path.write_text("old", encoding="utf-8")
 
     def full(*_):
         raise OSError(28, "No space left on device")
@@ -58,14 +59,14 @@ def test_a_write_that_fails_leaves_the_old_file_and_nothing_beside_it(tmp_path, 
     monkeypatch.setattr(os, name, full)
     with pytest.raises(OSError, match="No space left"):
         files.write_whole(path, "new")
-    assert path.read_text() == "old" and partials(tmp_path) == []
+    assert path.read_text(encoding="utf-8") == "old" and partials(tmp_path) == []
 
 
 def test_only_partials_that_nobody_writes_any_more_are_removed(tmp_path):
     for name, age in ((".old.1.partial", 3700), (".young.2.partial", 3500)):
-        (tmp_path / name).write_text("half")
+        (tmp_path / name).write_text("half", encoding="utf-8")
         os.utime(tmp_path / name, (time.time() - age,) * 2)
-    (tmp_path / "mine.partial").write_text("somebody's own")
+    (tmp_path / "mine.partial").write_text("somebody's own", encoding="utf-8")
     files.write_whole(tmp_path / "file.txt", "text")
     assert partials(tmp_path) == [".young.2.partial"]
     files.remove_partials(tmp_path)

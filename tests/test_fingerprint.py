@@ -44,7 +44,7 @@ def test_a_fingerprint_is_the_same_in_every_process():
     for seed in "12":  # of Python's hashes of strings, which decide the order of a set
         environment = os.environ | {"PYTHONHASHSEED": seed}
         command = [sys.executable, "-W", "error:value holds what:UserWarning", "-c", SOURCE]
-        child = subprocess.run(command, env=environment, capture_output=True, text=True)
+        child = subprocess.run(command, env=environment, capture_output=True, encoding="utf-8")
         assert child.returncode == 0, child.stderr
         lines.add(child.stdout)
     assert len(lines) == 1 and len({*lines.pop().split()}) == 5

@@ -258,17 +258,17 @@ def test_report_renews_pages_and_draws(tiny_sets, tmp_path, capsys):
     experiments.reproduce(PAIR, ["alone", "dcd"], [0], *sets, FAST, tmp_path / "results" / "r")
     pages = [tmp_path / "a.md", tmp_path / "b.md"]
     for page in pages:
-        page.write_text("before\n<!-- results: r -->\nold\n<!-- end -->\nafter\n")
+        page.write_text("before\n<!-- results: r -->\nold\n<!-- end -->\nafter\n", encoding="utf-8")
     assert main(["report", str(tmp_path / "results"), "--into", *map(str, pages)]) == 0
     table = report(tmp_path / "results" / "r")
     expected = f"before\n<!-- results: r -->\n{table}<!-- end -->\nafter\n"
-    assert [page.read_text() for page in pages] == [expected] * 2 and "| DCD |" in table
+    assert [page.read_text(encoding="utf-8") for page in pages] == [expected] * 2 and "| DCD |" in table
     assert main(["report", str(tmp_path / "results" / "r"), "--plot", str(tmp_path / "all.png")]) == 0
     assert (tmp_path / "all.png").stat().st_size > 5000
-    pages[0].write_text("nothing")
+    pages[0].write_text("nothing", encoding="utf-8")
     capsys.readouterr()
     assert main(["report", str(tmp_path / "results"), "--into", str(pages[0])]) == 1
-    assert "<!-- end -->" in capsys.readouterr().err and pages[0].read_text() == "nothing"
+    assert "<!-- end -->" in capsys.readouterr().err and pages[0].read_text(encoding="utf-8") == "nothing"
 
 
 def test_pages_are_filled_from_the_data_folder_unless_another_is_named(monkeypatch, tmp_path):
@@ -346,7 +346,7 @@ def shell():
     def start(folder: Path, *arguments: str, results: Path | None = None) -> subprocess.Popen:
         settings = {**os.environ, "DCD_DATA": str(folder), "OMP_NUM_THREADS": "1", "TQDM_DISABLE": "1"}
         command = [sys.executable, "-m", "dcd_utils", *GRID, "--results", str(results or folder / "r"), *arguments]
-        streams = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+        streams = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "encoding": "utf-8"}
         processes.append(subprocess.Popen(command, env=settings, start_new_session=True, **streams))
         return processes[-1]
 

@@ -74,7 +74,7 @@ def test_run_writes_notebooks_and_pages(course, tmp_path, capsys):
     executed = nbformat.read(output / "00_small.ipynb", as_version=4)
     assert executed.cells[2].metadata.tags == ["injected-parameters"]
     assert executed.cells[3].outputs[0].text == f"full notebooks {sys.executable}\n"
-    page = (output / "00_small.html").read_text()
+    page = (output / "00_small.html").read_text(encoding="utf-8")
     assert 'alt="Figure. The line rises from 1 to 2. It is straight."' in page
     assert page.count("<math") == 2 and "\\frac" not in page
     assert not re.findall(r"<(?:script|img)[^>]* src=.?http|<link[^>]*http|No description has been", page)
@@ -122,11 +122,11 @@ def test_a_failing_cell_is_reported_and_the_others_go_on(course, tmp_path, capsy
     nbformat.write(bad_notebook, bad)
     dead = course("02_dead", code("import os; os._exit(1)"))
     torn = course("03_torn", code("1"))
-    torn.write_text("{")
+    torn.write_text("{", encoding="utf-8")
     good = course("04_good", code("2 + 2"))
     output = tmp_path / "out"
     output.mkdir()
-    (output / "01_bad.html").write_text("an older run's page")
+    (output / "01_bad.html").write_text("an older run's page", encoding="utf-8")
     assert notebooks.run([bad, dead, torn, good], output) == 1
     printed = capsys.readouterr().out
     assert "01_bad.ipynb, cell 3: ValueError: last line" in printed
@@ -135,7 +135,7 @@ def test_a_failing_cell_is_reported_and_the_others_go_on(course, tmp_path, capsy
     assert printed.splitlines()[-1].startswith("3 of 4 notebooks failed: 01_bad, 02_dead, 03_torn; pages: ")
     written = sorted(file.name for file in output.iterdir())
     assert written == ["01_bad.ipynb", "02_dead.ipynb", "04_good.html", "04_good.ipynb"]
-    assert "stale" not in (output / "01_bad.ipynb").read_text()
+    assert "stale" not in (output / "01_bad.ipynb").read_text(encoding="utf-8")
 
 
 def test_in_place_normalises(course):
@@ -161,7 +161,7 @@ def test_in_place_normalises(course):
     assert "data/x lib\n" in printed and "<cell>:4: UserWarning: w" in printed
     assert "image/png" in kept.cells[4].outputs[-1].data
     for machine in (str(Path.home()), sys.prefix, "/tmp/", "papermill", pages.WIDGET):
-        assert machine not in path.read_text()
+        assert machine not in path.read_text(encoding="utf-8")
     first = path.read_bytes()
     assert notebooks.main([str(path), "--in-place"]) == 0
     assert path.read_bytes() == first
@@ -181,7 +181,7 @@ def test_in_place_never_writes_an_error(course, capsys):
 def test_widgets_leave_a_sentence_in_pages(course, tmp_path):
     path = course("09_widget", code(WIDGETS, "interactive"), code(PROGRESS))
     assert notebooks.main([str(path)]) == 0
-    page = (tmp_path / "data" / "tutorial" / "09_widget.html").read_text()
+    page = (tmp_path / "data" / "tutorial" / "09_widget.html").read_text(encoding="utf-8")
     assert "open the notebook with `make lab`" in page
     assert "IntSlider(" not in page and pages.WIDGET not in page and "0/2" not in page
 
@@ -219,7 +219,7 @@ def test_a_plain_figure_shows_after_a_themed_one(course, tmp_path):
 
 def alive(pid: int) -> bool:
     try:
-        return "Z" not in subprocess.check_output(["ps", "-o", "stat=", "-p", str(pid)], text=True)
+        return "Z" not in subprocess.check_output(["ps", "-o", "stat=", "-p", str(pid)], encoding="utf-8")
     except subprocess.CalledProcessError:
         return False
 
@@ -240,15 +240,15 @@ def test_a_signal_ends_everything(course, tmp_path, number, everyone, jobs):
     paths = [course(name, code(sleep)) for name in ("00_long", "01_other", "02_next")]
     command = [sys.executable, "-m", "dcd_utils.notebooks", *map(str, paths), "--jobs", jobs]
     environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])}
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, "start_new_session": True}
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "encoding": "utf-8", "start_new_session": True}
     with subprocess.Popen(command, env=environment, **pipes) as runner:
-        while not started.exists() or started.read_text().count("\n") < int(jobs):
+        while not started.exists() or started.read_text(encoding="utf-8").count("\n") < int(jobs):
             assert runner.poll() is None, runner.communicate()
             time.sleep(0.1)
         begun = time.monotonic()
         (os.killpg if everyone else os.kill)(runner.pid, number)
         said, complained = runner.communicate(timeout=60)
-    processes = [int(pid) for pid in started.read_text().split()]
+    processes = [int(pid) for pid in started.read_text(encoding="utf-8").split()]
     while any(map(alive, processes)):
         assert time.monotonic() < begun + 20, "a kernel, or the process that executes notebooks, is left behind"
         time.sleep(0.1)
@@ -267,15 +267,15 @@ def test_make_tutorial_ends_on_a_termination(course, tmp_path):
     sleep = f"import os, time; open({str(started)!r}, 'w').write(str(os.getpid())); time.sleep(120)"
     path = course("00_long", code(sleep))
     command = ["make", "tutorial", "VENV=none", f"PYTHON={sys.executable}", f"ARGS={path}"]
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, "start_new_session": True}
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "encoding": "utf-8", "start_new_session": True}
     with subprocess.Popen(command, cwd=notebooks.NOTEBOOKS.parent, **pipes) as make:
-        while not started.exists() or not started.read_text():
+        while not started.exists() or not started.read_text(encoding="utf-8"):
             assert make.poll() is None, make.communicate()
             time.sleep(0.1)
         make.send_signal(signal.SIGTERM)
         said, complained = make.communicate(timeout=60)
     until = time.monotonic() + 20
-    while alive(int(started.read_text())):
+    while alive(int(started.read_text(encoding="utf-8"))):
         assert time.monotonic() < until, "the kernel is left behind"
         time.sleep(0.1)
     assert make.returncode not in (0, 1)

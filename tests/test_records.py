@@ -25,7 +25,7 @@ def test_a_record_is_read_as_it_was_written_and_written_again_to_the_same_bytes(
     assert read_record(tmp_path / "a.json") == record(**results)
     write_record(tmp_path / "b.json", read_record(tmp_path / "a.json"))
     assert (tmp_path / "a.json").read_bytes() == (tmp_path / "b.json").read_bytes()
-    lines = (tmp_path / "a.json").read_text().splitlines()
+    lines = (tmp_path / "a.json").read_text(encoding="utf-8").splitlines()
     assert sum(line.startswith('  {"epoch"') for line in lines) == 2, "one line per epoch"
     without = {key: value for key, value in record(**results).items() if key != "history"}
     write_record(tmp_path / "c.json", without)
@@ -56,6 +56,6 @@ def test_a_record_that_was_changed_in_any_way_is_damaged(tmp_path):
 
 @pytest.mark.parametrize("content", [[], {}, {"kind": "train", "state": "finished"}, 3])
 def test_another_file_is_no_record(tmp_path, content):
-    (tmp_path / "a.json").write_text(json.dumps(content))
+    (tmp_path / "a.json").write_text(json.dumps(content), encoding="utf-8")
     with pytest.raises(ValueError, match="no record of a run"):
         read_record(tmp_path / "a.json")

@@ -21,13 +21,13 @@ except ModuleNotFoundError:
 
 CHECKOUT = Path(__file__).resolve().parent.parent
 NOTEBOOKS = sorted((CHECKOUT / "notebooks").glob("[0-9]*.ipynb"))
-PROJECT = tomllib.loads((CHECKOUT / "pyproject.toml").read_text())["project"]
+PROJECT = tomllib.loads((CHECKOUT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 EXTRAS = PROJECT["optional-dependencies"]
 PLATFORM_OWN = ("nvidia", "cuda", "triton")  # PyTorch pins these itself, differently for each platform
 
 
 def constraints() -> dict[str, Requirement]:
-    lines = (CHECKOUT / "constraints.txt").read_text().splitlines()
+    lines = (CHECKOUT / "constraints.txt").read_text(encoding="utf-8").splitlines()
     pins = [Requirement(line) for line in lines if line and not line.startswith("#")]
     assert all(re.fullmatch(r"==[^*]+", str(pin.specifier)) for pin in pins), "constraints.txt states exact versions"
     return {canonicalize_name(pin.name): pin for pin in pins}
@@ -68,7 +68,7 @@ def test_constraints_pin_all_that_is_installed_with_the_package():
 
 
 def test_conda_environment_installs_the_same():
-    environment = yaml.safe_load((CHECKOUT / "environment.yml").read_text())
+    environment = yaml.safe_load((CHECKOUT / "environment.yml").read_text(encoding="utf-8"))
     plain = [line for line in environment["dependencies"] if isinstance(line, str)]
     (pip,) = [line["pip"] for line in environment["dependencies"] if isinstance(line, dict)]
     assert "pip" in plain
@@ -77,11 +77,11 @@ def test_conda_environment_installs_the_same():
     assert pip[0] == "-c constraints.txt"
     (extras,) = re.fullmatch(r"-e \.\[([\w,]+)\]", pip[1]).groups()
     assert len(pip) == 2 and set(extras.split(",")) <= set(EXTRAS)
-    assert f'-c constraints.txt -e ".[{extras}]"' in (CHECKOUT / "Makefile").read_text()
+    assert f'-c constraints.txt -e ".[{extras}]"' in (CHECKOUT / "Makefile").read_text(encoding="utf-8")
 
 
 def test_every_file_that_the_readme_names_exists():
-    text = (CHECKOUT / "README.md").read_text()
+    text = (CHECKOUT / "README.md").read_text(encoding="utf-8")
     linked = re.findall(r"\]\(([^)#\s]+)[^)]*\)|src=\"([^\"]+)\"", text)
     quoted = re.findall(r"`([\w.-]+(?:/[\w.-]+)*/?)`", text)
     names = {name for pair in linked for name in pair if name and not re.match(r"\w+:", name)}
@@ -93,7 +93,7 @@ def test_every_file_that_the_readme_names_exists():
 
 def tracked_files() -> list[Path]:
     command = ["git", "ls-files", "--cached", "--others", "--exclude-standard", "-z"]
-    listing = subprocess.run(command, cwd=CHECKOUT, capture_output=True, text=True)
+    listing = subprocess.run(command, cwd=CHECKOUT, capture_output=True, encoding="utf-8")
     if listing.returncode:
         pytest.skip("not a git checkout")
     return [CHECKOUT / name for name in listing.stdout.split("\0") if name and (CHECKOUT / name).is_file()]
@@ -119,11 +119,64 @@ start = time.perf_counter()
 import dcd_utils
 print(json.dumps([time.perf_counter() - start, sorted(sys.modules)]))
 """
-    output = subprocess.run([sys.executable, "-c", program], cwd=CHECKOUT, capture_output=True, text=True, check=True)
+    command = [sys.executable, "-c", program]
+    output = subprocess.run(command, cwd=CHECKOUT, capture_output=True, check=True, encoding="utf-8")
     seconds, modules = json.loads(output.stdout)
     assert seconds < 1
     heavy = {"umap", "seaborn", "jupyter", "jupyter_client", "IPython", "ipywidgets", "bokeh"}
     assert not (heavy | {"pandas", "sklearn", "matplotlib"}) & {module.split(".")[0] for module in modules}
+
+
+def without_encoding(source: str) -> list[int]:
+    """Lines that read or write text in the encoding of the machine, which on Windows is another than UTF-8."""
+    lines = []
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Dict):  # options of a process that are passed as **options
+            lines += [node.lineno for key in node.keys if isinstance(key, ast.Constant) and key.value == "text"]
+        if not isinstance(node, ast.Call) or "encoding" in {keyword.arg for keyword in node.keywords}:
+            continue
+        is_method = isinstance(node.func, ast.Attribute)
+        name, count = node.func.attr if is_method else ast.unparse(node.func), len(node.args)
+        settings = {keyword.arg: keyword.value for keyword in node.keywords}
+        if name == "open":
+            mode = settings.get("mode", (node.args + [None, None])[0 if is_method else 1])
+            found = mode is None or (isinstance(mode, ast.Constant) and "b" not in str(mode.value))
+            found &= ast.unparse(node.func) != "tarfile.open"
+        elif name in ("run", "Popen", "check_output"):
+            found = "text" in settings or "universal_newlines" in settings
+        else:
+            found = (name == "read_text" and count < 1) or (name == "write_text" and count < 2)
+        lines += [node.lineno] * found
+    return lines
+
+
+@pytest.mark.parametrize(
+    ("source", "found"),
+    [
+        ("open(p)", 1), ("open(p, 'w')", 1), ("open(p, mode='a')", 1), ("p.open()", 1), ("p.open('w')", 1),
+        ("p.read_text()", 1), ("p.write_text(t)", 1), ("run(c, text=True)", 1), ("Popen(c, **{'text': True})", 1),
+        ("open(p, 'rb')", 0), ("open(p, mode='wb')", 0), ("p.open('wb')", 0), ("Image.open(p)", 0),
+        ("p.open(encoding='utf-8')", 0), ("p.read_text('utf-8')", 0), ("p.write_text(t, encoding='utf-8')", 0),
+        ("run(c, text=True, encoding='utf-8')", 0), ("new_output('stream', text='t')", 0),
+    ],
+)  # fmt: skip
+def test_what_reads_text_without_an_encoding_is_seen(source, found):
+    assert len(without_encoding(source)) == found
+
+
+def test_text_is_read_and_written_as_utf_8_on_every_system():
+    found = []
+    for path in tracked_files():
+        if path.suffix == ".py":
+            sources = {"": path.read_text(encoding="utf-8")}
+        elif path in NOTEBOOKS:
+            cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
+            sources = {f" cell {n}": "".join(c["source"]) for n, c in enumerate(cells) if c["cell_type"] == "code"}
+        else:
+            continue
+        for place, source in sources.items():
+            found += [f"{path.relative_to(CHECKOUT)}{place}:{line}" for line in without_encoding(source)]
+    assert not found
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)

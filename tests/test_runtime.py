@@ -73,10 +73,10 @@ def test_freed_memory_is_kept_where_the_c_library_can(monkeypatch):
 def test_free_memory_is_the_least_of_machine_and_container(tmp_path, monkeypatch):
     assert runtime.free_memory() > 1e6
     monkeypatch.setattr(runtime, "Path", lambda *parts: tmp_path / "/".join(parts).strip("/").replace("/", "_"))
-    (tmp_path / "proc_meminfo").write_text("MemFree:  1 kB\nMemAvailable:       2000 kB\n")
+    (tmp_path / "proc_meminfo").write_text("MemFree:  1 kB\nMemAvailable:       2000 kB\n", encoding="utf-8")
     assert runtime.free_memory() == 2_048_000
-    (tmp_path / "sys_fs_cgroup_memory.current").write_text("400\n")
-    (tmp_path / "sys_fs_cgroup_memory.max").write_text("max\n")
+    (tmp_path / "sys_fs_cgroup_memory.current").write_text("400\n", encoding="utf-8")
+    (tmp_path / "sys_fs_cgroup_memory.max").write_text("max\n", encoding="utf-8")
     assert runtime.free_memory() == 2_048_000
-    (tmp_path / "sys_fs_cgroup_memory.max").write_text("1000\n")
+    (tmp_path / "sys_fs_cgroup_memory.max").write_text("1000\n", encoding="utf-8")
     assert runtime.free_memory() == 600

@@ -31,7 +31,7 @@ def load(root: Path, download: bool = True, side: int = 32, url: str | None = No
             downloads.take_from_tar(archive, root, [f"{STL10.base_folder}/{name}" for name in names])
             if names := missing():
                 raise RuntimeError(f"{', '.join(names)} of {STL10.filename}: another md5 than torchvision expects")
-    classes = tuple((folder / STL10.class_names_file).read_text().split())
+    classes = tuple((folder / STL10.class_names_file).read_text(encoding="utf-8").split())
     return tuple(_image_set(folder, images, labels, classes, side) for (images, _), (labels, _) in parts)
 
 

@@ -240,7 +240,7 @@ def reset_peak(device: torch.device) -> None:
         with contextlib.suppress(OSError, AttributeError, TypeError):  # Windows, macOS
             ctypes.CDLL(None).malloc_trim(0)
         with contextlib.suppress(OSError):
-            Path("/proc/self/clear_refs").write_text("5")  # Linux: the resident peak starts anew
+            Path("/proc/self/clear_refs").write_text("5", encoding="utf-8")  # Linux: the resident peak starts anew
 
 
 def peak(device: torch.device) -> float | None:
@@ -249,7 +249,7 @@ def peak(device: torch.device) -> float | None:
     if device.type == "cuda":
         return round(torch.cuda.max_memory_reserved(device) / 1e6, 1)
     try:
-        found = re.search(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text())
+        found = re.search(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text(encoding="utf-8"))
     except OSError:
         return None
     return round(int(found[1]) / 1000, 1) if found else None

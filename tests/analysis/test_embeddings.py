@@ -90,5 +90,5 @@ def test_bad_input_is_refused():
 
 def test_importing_analysis_loads_no_slow_library():
     code = "import sys, dcd_utils.analysis; print(sorted({'sklearn', 'umap', 'numba'} & set(sys.modules)))"
-    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True, encoding="utf-8")
     assert found.stdout.strip() == "[]"

@@ -65,7 +65,7 @@ def jupyterlab(root: Path, settings: Path):
     }
     arguments = [f"--{name}={value}" for name, value in options.items()]
     log = settings / "jupyterlab.log"
-    with log.open("w") as output:
+    with log.open("w", encoding="utf-8") as output:
         server = subprocess.Popen(
             [sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root", *arguments],
             stdin=subprocess.DEVNULL,
@@ -79,7 +79,7 @@ def jupyterlab(root: Path, settings: Path):
         while True:
             with contextlib.suppress(OSError), urllib.request.urlopen(f"{address}/api?token={token}", timeout=5):
                 break
-            assert server.poll() is None and time.monotonic() < deadline, log.read_text()
+            assert server.poll() is None and time.monotonic() < deadline, log.read_text(encoding="utf-8")
             time.sleep(0.2)
         yield address, token
     finally:

@@ -24,7 +24,7 @@ def tree(tmp_path):
     Image.fromarray(rng.integers(0, 256, (20, 64, 4), dtype=np.uint8), "RGBA").save(
         root / "train" / "dog" / "clear.PNG"
     )
-    (root / "train" / "cat" / "notes.txt").write_text("not an image")
+    (root / "train" / "cat" / "notes.txt").write_text("not an image", encoding="utf-8")
     return root
 
 

@@ -171,18 +171,18 @@ def test_every_place_of_a_page_is_filled_and_the_rest_is_left_byte_for_byte(resu
 )
 def test_pages_without_places_or_ends_are_left_as_they_are(results, tmp_path, text):
     page = tmp_path / "page.md"
-    page.write_text(text)
+    page.write_text(text, encoding="utf-8")
     with pytest.raises(ValueError, match='page.md" needs a line "<!-- results: FOLDER -->", and "<!-- end -->"'):
         fill(page, results)
-    assert page.read_text() == text
+    assert page.read_text(encoding="utf-8") == text
 
 
 def test_a_place_of_a_folder_that_is_not_there(results, tmp_path):
     page = tmp_path / "page.md"
-    page.write_text("<!-- results: a -->\n<!-- end -->\n<!-- results: d -->\n<!-- end -->")
+    page.write_text("<!-- results: a -->\n<!-- end -->\n<!-- results: d -->\n<!-- end -->", encoding="utf-8")
     with pytest.raises(FileNotFoundError, match='no records .* in ".*d"'):
         fill(page, results)
-    assert "| KD |" not in page.read_text()
+    assert "| KD |" not in page.read_text(encoding="utf-8")
 
 
 def test_pictures(tmp_path):

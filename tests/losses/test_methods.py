@@ -21,7 +21,7 @@ from dcd_utils.losses.fsp import flow
 from dcd_utils.losses.rkd import angles, distances
 from dcd_utils.losses.rrd import RRDLoss
 
-GOLDEN = json.loads((Path(__file__).parent / "golden_methods.json").read_text())
+GOLDEN = json.loads((Path(__file__).parent / "golden_methods.json").read_text(encoding="utf-8"))
 SMALL = {"rrd": {"queue_size": 16}, "crd": {"negatives": 12}}
 EVERY = [name for name in losses.names() if name != "dcd"]
 
@@ -261,7 +261,7 @@ def test_an_option_that_a_loss_does_not_have_is_refused(method):
 
 
 def test_the_example_of_the_documentation_runs():
-    page = (Path(__file__).parents[2] / "docs" / "add_a_method.md").read_text()
+    page = (Path(__file__).parents[2] / "docs" / "add_a_method.md").read_text(encoding="utf-8")
     blocks = [block.split("```")[0] for block in page.split("```python\n")[1:]]
     space = {}
     try:

@@ -21,7 +21,7 @@ import torch
 
 from dcd_utils import models
 
-GOLDEN = json.loads(Path(__file__).with_name("golden_networks.json").read_text())
+GOLDEN = json.loads(Path(__file__).with_name("golden_networks.json").read_text(encoding="utf-8"))
 
 
 def formula(name, shape):

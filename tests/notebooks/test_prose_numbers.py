@@ -73,7 +73,7 @@ def quoted(source):
                 continue
             if BOUND.search(before) and len(re.sub(r"\D", "", written).strip("0")) == 1:
                 continue
-            if written in MULTIPLES and bare[start:].startswith(f"{written} standard error"):
+            if written in MULTIPLES and re.match(r"\S+\sstandard\serror", bare[start:]):
                 continue
             ends = [0, *(end.end() for end in re.finditer(r"(?<=[.!?:;])\s|\n\n|\n(?=\s*[*|])", source)), len(source)]
             first, last = max(end for end in ends if end <= start), min(end for end in ends if end > start)
@@ -162,7 +162,7 @@ def package_settings():
 
 
 def problems(notebook, others=(), exempt=None):
-    """What is wrong with the figures of a notebook's prose, and with its exemptions {number: reason}: a list of lines."""
+    """What is wrong with the figures of a notebook's prose and with its exemptions {number: reason}: a list of lines."""
     read, unused, lines, settings = Read(notebook), dict(exempt or {}), [], package_settings()
     for section, cell in read.cells:
         pool, tables = read.pool(section, cell.source, dict(others)), in_tables(cell.source)

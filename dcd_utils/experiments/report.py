@@ -8,29 +8,34 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dcd_utils.experiments.methods import method_order
+from dcd_utils.experiments.methods import KD_AS_PARTNER, method_order, title
 from dcd_utils.experiments.published import published
 from dcd_utils.experiments.speed import training_hours
-from dcd_utils.experiments.tables import read_records, read_results
+from dcd_utils.experiments.tables import paired, read_records, read_results
 from dcd_utils.files import write_whole
 
 if TYPE_CHECKING:
     import pandas as pd
 
 _TRAINED = ("train", "distill", "weights")
-_NAMES = {"random": "untrained student", "teacher": "teacher", "alone": "student alone"}
 _HEAD, _END = r"<!-- (results|published|summary): ([^>]+) -->\r?\n", "<!-- end -->"
+_TERMS = """Spread is the standard deviation over seeds (n - 1). A difference (*above* ...) is paired: the mean over the
+seeds that both have, ± its standard error (number of seeds). It is **bold** where 0 lies outside of its 95 % interval
+(Student's t, n - 1 degrees of freedom), which happens by chance in one row of twenty; one seed shows nothing.
+
+"""
 
 
 def report(folder: str | os.PathLike) -> str:
-    """Return all that the records of a folder say as Markdown tables, with machines and settings named.
+    """Return all that the records of a folder say as Markdown tables, with words, machines and settings explained.
 
     Errors are those of `read_records`.
     """
     table, benchmarks = read_results(folder), _benchmarks(read_records(folder))
     texts = [_training_table(part) for part in _groups(table[table.kind.isin(_TRAINED)])]
     texts += [_probe_table(part) for part in _groups(table[table.kind == "probe"])]
-    return "\n".join(texts + ([speed_table(benchmarks)] if benchmarks else []))
+    terms = _TERMS if texts else ""
+    return terms + "\n".join(texts + ([speed_table(benchmarks)] if benchmarks else []))
 
 
 def _groups(table: pd.DataFrame) -> list[pd.DataFrame]:
@@ -51,52 +56,73 @@ def markdown(heads: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
 
 
 def _training_table(part: pd.DataFrame) -> str:
-    first, rows = part.iloc[0], []
+    first = part.iloc[0]
     finished, failed, impossible = (part[part.state == state] for state in ("finished", "failed", "not_applicable"))
     names = {"teacher": f"teacher ({first.teacher})", "alone": f"student alone ({first.student})"}
-    for method in sorted({*finished.method, *failed.method}, key=method_order):
+    paired_up = part.teacher.notna().all()
+    names = names if paired_up else {"alone": f"{first.student} alone"}
+    methods, seeds = sorted({*finished.method, *failed.method}, key=method_order), []
+    for method in methods:
         values = [f"{accuracy:.2f}" for accuracy in finished[finished.method == method].accuracy]
         values += [f"failed (seed {seed})" for seed in failed[failed.method == method].seed]
-        rows.append((names.get(method, _short(method)), *_statistics(finished, method, "failed"), ", ".join(values)))
-    pair = _pairs([(first.teacher, first.student)]) if first.teacher else first.student
+        seeds.append(", ".join(values))
+    columns = {"": [names.get(method, title(method)) for method in methods]}
+    columns |= _statistics(part, methods) | {"accuracy of every seed": seeds}
+    pair = _pairs([(first.teacher, first.student)]) if paired_up else first.student
     text = f"{pair} on {first.dataset}: {_settings(part)}, last epoch, top-1 % on the test images. "
     text += f"{_machines(finished if len(finished) else part)}\n\n"
-    text += markdown(("", "mean", "spread", "seeds", "above student alone", "accuracy of every seed"), rows)
+    text += markdown(columns, zip(*columns.values(), strict=True))
+    if KD_AS_PARTNER not in methods and any(map(_has_kd_behind, methods)):
+        text += f'\n{title(KD_AS_PARTNER)} was not measured: how much of a "+KD" its weights make cannot be told.\n'
     for reason, some in impossible.groupby("reason", sort=False):
-        text += f"\nn/a: {', '.join(_short(name) for name in dict.fromkeys(some.method))}: {reason}.\n"
+        text += f"\nn/a: {', '.join(map(title, dict.fromkeys(some.method)))}: {reason}.\n"
     for _, row in failed.iterrows():
-        text += f"\nFailed: {_short(row.method)}, seed {row.seed}: {row.reason}.\n"
+        text += f"\nFailed: {title(row.method)}, seed {row.seed}: {row.reason}.\n"
     return text
 
 
-def _statistics(finished: pd.DataFrame, method: str, absent: str) -> list[str]:
-    """Return a method's mean, spread (standard deviation, n - 1), number, and difference from the student alone."""
-    accuracy, alone = (finished[finished.method == name].accuracy for name in (method, "alone"))
-    if not len(accuracy):
-        return [absent, "", "0", ""]
-    spread = f"{accuracy.std():.2f}" if len(accuracy) > 1 else "-"
-    above = _signed(accuracy.mean() - alone.mean()) if method != "alone" else ""
-    return [f"{accuracy.mean():.2f}", spread, str(len(accuracy)), above]
+def _statistics(part: pd.DataFrame, methods: list[str]) -> dict[str, list[str]]:
+    """Return columns for these methods: mean and spread, and the paired differences that somebody has."""
+    columns = {"mean ± spread (seeds)": [_cell(part[part.method == method]) for method in methods]}
+    alone = {method: "alone" for method in methods if method not in ("teacher", "alone")}
+    partner = {method: KD_AS_PARTNER for method in methods if _has_kd_behind(method)}
+    published = {method: method.partition("@")[0] for method in methods if "@" in method and method != KD_AS_PARTNER}
+    heads = ("above student alone", f"above {title(KD_AS_PARTNER)}", "above the published setting")
+    for head, against in zip(heads, (alone, partner, published), strict=True):
+        cells = [_difference(part, method, against[method]) if method in against else "" for method in methods]
+        if any(cells):
+            columns[head] = cells
+    return columns
+
+
+def _has_kd_behind(method: str) -> bool:
+    return method.partition("@")[0].endswith("+kd")
+
+
+def _difference(part: pd.DataFrame, method: str, against: str) -> str:
+    difference = paired(part, method, against)
+    if not difference.n:
+        return ""
+    mean, _, rest = str(difference).partition(" (n = ")
+    return (f"**{mean}**" if difference.differs else mean) + f" ({rest}"
 
 
 def _probe_table(part: pd.DataFrame) -> str:
     """Linear probes of one pair's networks; from CIFAR-100 to STL-10 or Tiny ImageNet beside the published figures."""
-    first, rows = part.iloc[0], []
-    expected = published_probes(first.dataset, first.target)
-    for method in dict.fromkeys([*part.method, *expected]):
-        cells = [_NAMES.get(method, method.upper()), *_statistics(part, method, "not run")]
-        if expected:
-            cells.append(f"{expected[method]:.2f}" if method in expected else "-")
-        source = part[part.method == method].source_accuracy.astype(float).mean()
-        rows.append([*cells, f"{source:.2f}" if source == source else ""])
+    first, expected = part.iloc[0], published_probes(part.dataset.iloc[0], part.target.iloc[0])
+    methods = list(dict.fromkeys([*part.method, *expected]))
+    columns = {"": list(map(title, methods))} | _statistics(part, methods)
+    if expected:
+        columns["published"] = [f"{expected[method]:.2f}" if method in expected else "-" for method in methods]
+    source = [part[part.method == method].source_accuracy.astype(float).mean() for method in methods]
+    columns[f"on {first.dataset}"] = [f"{value:.2f}" if value == value else "" for value in source]
     epochs = ", ".join(map(str, sorted({*part[part.method != "teacher"].epochs.dropna()})))
     text = (
         f"{first.teacher} to {first.student}, {first.dataset} to {first.target}: linear classifier on frozen features, "
         f"top-1 % on the test images of {first.target} ({first.images}); guessing gives {100 / first.classes:.2f}. "
         f"Students: {epochs or 'not trained, 0'} epochs on {first.dataset}. {_machines(part)}\n\n"
     )
-    heads = ["", "ours: mean", "spread", "n", "above student alone", *(["published"] if expected else [])]
-    text += markdown([*heads, f"on {first.dataset}"], rows)
+    text += markdown(columns, zip(*columns.values(), strict=True))
     if expected:
         text += (
             "\nPublished: wrn_40_2 to wrn_16_2, 240 epochs, classifier trained by SGD on augmented images. **Not our "
@@ -165,9 +191,13 @@ def comparison(results: str | os.PathLike | pd.DataFrame) -> str:
     finished = part[part.state == "finished"]
     methods = list(dict.fromkeys(method for _, _, method in expected))
     methods += sorted({*table.method} - {*methods}, key=method_order)
+    if KD_AS_PARTNER in methods:
+        methods.remove(KD_AS_PARTNER)
+        methods.insert(methods.index("kd") + 1, KD_AS_PARTNER)
     text = (
-        "Top-1 % on CIFAR-100's test images, last epoch. Ours: mean ± spread (seeds); the difference is ours minus "
-        f"published.\nOurs: {_settings(part)}. {_machines(finished)}\n"
+        "Top-1 % on CIFAR-100's test images, last epoch. Ours: mean ± spread (standard deviation over seeds, n - 1), "
+        "and how many seeds; the difference is ours minus published.\n"
+        f"Ours: {_settings(part)}. {_machines(finished)}\n"
         "Published: DCD and RRD in the authors' README, all else by RepDistiller.\n"
     )
     if departs := sorted({reason for reasons in finished.departs for reason in reasons.split("; ") if reason}):
@@ -187,7 +217,7 @@ def comparison(results: str | os.PathLike | pd.DataFrame) -> str:
                 cells += [_cell(runs), f"{target:.2f}" if target == target else absent, _signed(difference)]
                 if difference == difference and method not in ("teacher", "alone"):
                     differences.append(difference)
-            rows.append((_short(method), *cells))
+            rows.append((title(method), *cells))
         several = len(grids) > len(pairs)  # of other recipes, precisions or teachers
         names = [_pairs([pair]) + (f" ({_settings(group)})" if several else "") for pair, group in block]
         heads = [head for name in names for head in (f"{name}: ours", "published", "difference")]
@@ -210,31 +240,34 @@ def _cell(runs: pd.DataFrame) -> str:
 
 
 def summary(folders: Iterable[str | os.PathLike]) -> str:
-    """Return one small table: one row per pair and recipe, with the teacher, the student alone, KD, DCD and DCD+KD."""
-    methods, rows = ("teacher", "alone", "kd", "dcd", "dcd+kd"), []
+    """Return one small table: one row per pair and recipe, with teacher, student alone, KD twice, DCD and DCD+KD."""
+    methods, rows = ("teacher", "alone", "kd", KD_AS_PARTNER, "dcd", "dcd+kd"), []
     for folder in folders:
         table = read_results(folder)
         for part in _groups(table[table.teacher.notna()]):
             first, cells = part.iloc[0], [_cell(part[part.method == method]) for method in methods]
             pair = _pairs([(first.teacher, first.student)])
             rows.append((f"{first.dataset}, {_settings(part)}: {pair}", *cells))
-    return markdown(("top-1 % (seeds)", *(_short(method) for method in methods)), rows)
+    return markdown(("top-1 %, mean ± spread (seeds)", *map(title, methods)), rows)
 
 
 def fill(page: Path, results: Path) -> None:
     """Renew the tables of a Markdown page: what stands between <!-- KIND: FOLDER --> and <!-- end -->.
 
-    KIND is results, published or summary; a summary may name several folders of `results`.
+    KIND is results, published or summary; a summary may name several folders of `results`. The words of the first
+    results are explained above them, and not again.
 
     Raises:
         ValueError: the page has no such place, or one without its end.
     """
-    text = page.read_bytes().decode()  # its line ends stay as they are
+    text, explained = page.read_bytes().decode(), False  # its line ends stay as they are
 
     def renewed(place: re.Match) -> str:
+        nonlocal explained
         head, kind, names = place.groups()
         folders = [results / name for name in names.split()]
         table = summary(folders) if kind == "summary" else (report if kind == "results" else comparison)(folders[0])
+        explained, table = explained or _TERMS in table, table.replace(_TERMS, "") if explained else table
         return head + table + _END
 
     count = len(re.findall(_HEAD, text))
@@ -254,16 +287,12 @@ def _settings(part: pd.DataFrame) -> str:
         epochs += " (teacher's weights from a file)"
     unit = "epoch" if epochs == "1" else "epochs"
     plain = ["the plain way"] if part.plain.astype(bool).any() else []
-    return ", ".join([f"{epochs} {unit}", *sorted({*part.precision.dropna()}), *plain])
+    sizes = [f"batch {size}" for size in sorted({*students.batch_size.dropna()} - {64})]
+    return ", ".join([f"{epochs} {unit}", *sizes, *sorted({*part.precision.dropna()}), *plain])
 
 
 def _machines(part: pd.DataFrame) -> str:
     return f"Hardware: {'; '.join(sorted(set(part.hardware)))}. torch {', '.join(sorted(set(part.torch)))}."
-
-
-def _short(method: str) -> str:
-    name, at, settings = method.partition("@")
-    return _NAMES.get(method, name.upper() + at + settings)
 
 
 def _signed(difference: float) -> str:
@@ -284,7 +313,7 @@ def draw(folder: str | os.PathLike, picture: str) -> None:
         table = read_results(folder)
         part = _groups(table[table.state == "finished"])[0]
         first, students = part.iloc[0], part[part.method != "teacher"]
-        students = students.assign(method=students.method.replace("alone", "student alone"))
-        title = f"{_pairs([(first.teacher, first.student)])} on {first.dataset}"
-        figure = plots.accuracy_by_method(students, part[part.method == "teacher"].accuracy.mean(), title)
+        students = students.assign(method=students.method.map(title))
+        heading = f"{_pairs([(first.teacher, first.student)])} on {first.dataset}"
+        figure = plots.accuracy_by_method(students, part[part.method == "teacher"].accuracy.mean(), heading)
     figure.savefig(picture, dpi=110, bbox_inches="tight")

@@ -81,15 +81,16 @@ def read_results(*folders: str | os.PathLike) -> pd.DataFrame:
     apart = {_setting(record) for place, record in enumerate(trained) if place not in serving}
     rows += [_row(record, None, "alone", (None, _setting(record))) for record in trained if _setting(record) in apart]
     table = pd.DataFrame(rows, columns=list(dict.fromkeys([*_COLUMNS, *(key for row in rows for key in row)])))
-    table = table.astype(dict.fromkeys(("epochs", "batch_size", "seed"), "Int64")).assign(order=table.method.map(method_order))
+    table = table.astype(dict.fromkeys(("epochs", "batch_size", "seed"), "Int64"))
+    table = table.assign(order=table.method.map(method_order))
     columns = ["dataset", "teacher", "student", "group", "order", "seed"]
     return table.sort_values(columns, kind="stable", ignore_index=True).drop(columns="order")
 
 
 @dataclass(frozen=True)
 class Paired:
-    """A mean difference (points) over n seeds, its standard error, and the ends of its 95 % interval by Student's t with
-    n - 1 degrees of freedom; one seed has neither error nor interval (None)."""
+    """A mean difference (points) over n seeds, its standard error, and the ends of its 95 % interval by Student's t
+    with n - 1 degrees of freedom; one seed has neither error nor interval (None)."""
 
     n: int
     mean: float

@@ -108,10 +108,19 @@ def test_comparison_does_not_mix_recipes(tmp_path):
     text = comparison(folder)
     heads = cells(text, "")[0][::3]
     assert heads[0] == "wrn_40_2 to wrn_40_1 (240 epochs, bf16): ours" and sorted(heads[1:]) == [
-        "resnet56 to resnet20 (2 epochs, fp32): ours", "resnet56 to resnet20 (240 epochs, bf16): ours",
+        "resnet56 to resnet20 (2 epochs, batch 16, fp32): ours", "resnet56 to resnet20 (240 epochs, bf16): ours",
     ]  # fmt: skip
     assert sorted(cells(text, "KD")[0][3::3]) == ["50.00 (1)", "62.00 (1)"]
     assert "Of 3 distilled figures" in text
+
+
+def test_kd_at_1_and_1_stands_behind_kd_though_it_was_not_published(tmp_path):
+    partner = record("resnet20", 72.0, "kd", teacher=("resnet56", "of resnet56"), recipe=BF16, data=CIFAR,
+                     weights={"classification": 1.0, "kd": 1.0})  # fmt: skip
+    text = comparison(keep(tmp_path, *ours((*R, "kd", 0, 71.00)), partner))
+    names = [line.split("|")[1].strip() for line in text.splitlines() if line[:1] == "|"]
+    assert names[4:7] == ["KD", "KD at 1 and 1", "FitNet"]
+    assert cells(text, "KD at 1 and 1") == [["72.00 (1)", "-", ""]] and "Of 1 distilled figures" in text
 
 
 def test_more_than_four_pairs_go_into_several_tables(tmp_path):

@@ -32,7 +32,8 @@ def test_a_row_says_what_its_record_says(tmp_path):
     )  # fmt: skip
     assert (row.seed, row.accuracy, row.best_accuracy, row.epochs, row.batch_size) == (1, 58, 59, 2, 16)
     assert (row.hardware, row.torch, row.images_per_second, row.precision) == ("a computer", "9", 100.0, "fp32")
-    assert row.reason is None and row.departs.startswith("tiny instead of CIFAR-100; epochs 2 instead of 240") and not row.plain
+    assert row.reason is None and row.departs.startswith("tiny instead of CIFAR-100; epochs 2 instead of 240")
+    assert not row.plain
     assert groups(table) == [WHOLE] and {*table.student} == {"resnet8"}, "the teacher's row names the pair, too"
 
 

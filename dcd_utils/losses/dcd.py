@@ -8,7 +8,10 @@ from dcd_utils.losses.method import loss_of, sized_by_pooled
 from dcd_utils.losses.shared import EmbeddingLoss
 
 
-def dcd_terms(student_embeddings: Tensor, teacher_embeddings: Tensor, scale: Tensor | float, bias: Tensor | float):
+def dcd_terms(
+    student_embeddings: Tensor, teacher_embeddings: Tensor, scale: Tensor | float, bias: Tensor | float,
+    masked: Tensor | None = None,
+):
     """The contrastive and the consistency term of a batch (arXiv:2407.11802, section 3).
 
     Scores s_ij = scale * <z_S,i , z_T,j> + bias. With p_i = softmax over row i (student i against all teachers) and
@@ -19,6 +22,7 @@ def dcd_terms(student_embeddings: Tensor, teacher_embeddings: Tensor, scale: Ten
         student_embeddings, teacher_embeddings: [B, D], rows of unit length, row i of both from the same image.
         scale: inverse temperature, a scalar.
         bias: added to every score, a scalar. Both softmaxes are shift-invariant, so the terms do not depend on it.
+        masked: bool [B, B], symmetric, its diagonal False: pairs that both softmaxes leave out.
 
     Returns (contrast, consistency): two scalars, both at least 0. Raises ValueError if the shapes differ, are not
     [B, D], or B < 2 (a batch of one holds nothing to tell apart).
@@ -32,13 +36,18 @@ def dcd_terms(student_embeddings: Tensor, teacher_embeddings: Tensor, scale: Ten
     if size < 2:
         raise ValueError(f"a batch of {size} was given: DCD contrasts images within a batch, pass at least 2")
     scores = scale * student_embeddings @ teacher_embeddings.T + bias
+    if masked is not None:
+        scores = scores.masked_fill(masked, -1e9)  # finite: 0 * inf would be no number
     log_p, log_q = F.log_softmax(scores, dim=1), F.log_softmax(scores.T, dim=1)
     contrast = -log_p.diagonal().mean()
     consistency = (log_q.exp() * (log_q - log_p)).sum(dim=1).mean()
     return contrast, consistency
 
 
-@loss_of("dcd", sized_by_pooled, reads="pooled", weight=1.0, source="Giakoumoglou and Stathaki, 2024, arXiv:2407.11802")
+@loss_of(
+    "dcd", sized_by_pooled, reads="pooled", weight=1.0, needs=("labels",),
+    source="Giakoumoglou and Stathaki, 2024, arXiv:2407.11802",
+)
 class DCDLoss(EmbeddingLoss):
     """Discriminative and consistent distillation loss: contrast + alpha * consistency (arXiv:2407.11802, section 3).
 
@@ -56,14 +65,16 @@ class DCDLoss(EmbeddingLoss):
             and learns everything.
         learn_scale, learn_bias, learn_teacher_map: whether log_scale, the bias and the teacher's linear map are
             trained, or stay as they start.
+        mask_classmates: leave out negatives of the image's own class; the loss then needs `labels`.
 
-    Called with student features [B, student_dim] and teacher features [B, teacher_dim], it returns a scalar. Raises
-    ValueError if these shapes do not fit, B < 2, or a setting is impossible.
+    Called with student features [B, student_dim], teacher features [B, teacher_dim] and, if it needs them, labels [B],
+    it returns a scalar. Raises ValueError if these shapes do not fit, B < 2, or a setting is impossible.
     """
 
     def __init__(
         self, student_dim: int, teacher_dim: int, embed_dim: int = 128, alpha: float = 0.5, max_scale: float = 10.0, *,
         contrast: float = 1.0, learn_scale: bool = True, learn_bias: bool = True, learn_teacher_map: bool = True,
+        mask_classmates: bool = False,
     ):
         if min(student_dim, teacher_dim, embed_dim) < 1 or max_scale <= 0 or min(alpha, contrast) < 0:
             raise ValueError(
@@ -75,7 +86,7 @@ class DCDLoss(EmbeddingLoss):
         self.embed_teacher.requires_grad_(learn_teacher_map)
         self.log_scale = nn.Parameter(torch.tensor(1.0), requires_grad=learn_scale)
         self.bias = nn.Parameter(torch.tensor(0.0), requires_grad=learn_bias)
-        self.alpha, self.contrast, self.max_scale = alpha, contrast, max_scale
+        self.alpha, self.contrast, self.max_scale, self.mask_classmates = alpha, contrast, max_scale, mask_classmates
         self.terms: dict[str, Tensor] = {}
 
     @property
@@ -83,11 +94,15 @@ class DCDLoss(EmbeddingLoss):
         """The inverse temperature in use: clamp(exp(log_scale), 0, max_scale), a scalar."""
         return self.log_scale.exp().clamp(0.0, self.max_scale)
 
-    def forward(self, student_features: Tensor, teacher_features: Tensor) -> Tensor:
+    def forward(self, student_features: Tensor, teacher_features: Tensor, labels: Tensor | None = None) -> Tensor:
         student, teacher = self.embed(student_features, teacher_features)
-        scale = self.scale
+        scale, masked = self.scale, None
+        if self.mask_classmates:
+            if labels is None or labels.shape != student.shape[:1]:
+                raise ValueError(f"mask_classmates needs the labels of the {len(student)} images, one for each")
+            masked = (labels[:, None] == labels).fill_diagonal_(False)
         with torch.autocast(student.device.type, enabled=False):
-            contrast, consistency = dcd_terms(student, teacher, scale, self.bias)
+            contrast, consistency = dcd_terms(student, teacher, scale, self.bias, masked)
             terms = {"contrast": contrast, "consistency": consistency, "scale": scale, "bias": self.bias.clone()}
             self.terms = {name: term.detach() for name, term in terms.items()}
             return self.contrast * contrast + self.alpha * consistency

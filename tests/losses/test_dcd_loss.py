@@ -254,3 +254,26 @@ def test_the_ablations_leave_out_exactly_what_they_say():
         assert {name for name, parameter in loss.named_parameters() if parameter.grad is None} == frozen
     with pytest.raises(ValueError, match="contrast=-1"):
         DCDLoss(3, 3, contrast=-1.0)
+
+
+def test_masked_classmates_are_no_negatives():
+    torch.manual_seed(3)
+    student, teacher = torch.randn(6, 5, dtype=torch.float64, requires_grad=True), torch.randn(6, 7).double()
+    labels = torch.tensor([0, 0, 1, 2, 2, 2])
+    loss = DCDLoss(5, 7, embed_dim=3, alpha=0.7, mask_classmates=True).double()
+    value = loss(student, teacher, labels)
+    first, second = loss.embed(student, teacher)
+    scores = loss.scale * first @ second.T
+    total = 0.0
+    for i in range(6):
+        seen = [j for j in range(6) if j == i or labels[j] != labels[i]]
+        p, q = scores[i, seen].softmax(0), scores[seen, i].softmax(0)
+        total = total - p[seen.index(i)].log() + 0.7 * (q * (q / p).log()).sum()
+    torch.testing.assert_close(value, total / 6)
+    value.backward()
+    assert student.grad.isfinite().all() and student.grad.abs().max() > 0
+    plain = DCDLoss(5, 7, embed_dim=3, alpha=0.7).double()
+    plain.load_state_dict(loss.state_dict())
+    assert plain(student, teacher, labels) > value, "fewer negatives are easier to tell apart"
+    with pytest.raises(ValueError, match="needs the labels of the 6 images"):
+        loss(student, teacher)

@@ -14,7 +14,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from dcd_utils import losses
+from dcd_utils import losses, models
 from dcd_utils.losses.at import attention
 from dcd_utils.losses.crd import CRDLoss
 from dcd_utils.losses.fsp import flow
@@ -217,11 +217,22 @@ def test_features_and_settings_that_cannot_work_are_named(method, change, messag
         objective(student, teacher, torch.arange(golden.BATCH) % golden.CLASSES)
 
 
-def test_networks_of_unequal_depth_are_paired_from_the_end():
+def test_networks_of_unequal_depth_are_paired_from_the_front():
     student = golden.features("student", golden.STUDENT, 7)
     teacher = golden.features("teacher", [(6, 32), (6, 32), (6, 16), (8, 8), (10, 4)], 9)
     pairs = losses.shared.pair_stages(student.maps, teacher.maps)
-    assert [(own.shape[2], target.shape[2]) for own, target in pairs] == [(16, 16), (8, 8), (4, 4)]
+    assert [(own.shape[2], target.shape[2]) for own, target in pairs] == [(16, 32), (8, 16), (4, 8)]
+    hint = losses.objective("fitnet", student, teacher).losses["fitnet"]
+    assert hint.regressor.conv.out_channels == 6, "stage 2 of both, as published"
+
+
+@pytest.mark.parametrize("method", ["fitnet", "ab", "at", "nst", "vid", "sp"])
+def test_methods_that_read_maps_work_between_resnet20_and_mobilenet(method):
+    pair = [models.create(name, 10, seed=0) for name in ("MobileNetV2", "resnet20")]
+    images = torch.rand(4, 3, 32, 32)
+    student, teacher = (network.features(images) for network in pair)
+    loss, _ = losses.objective(method, student, teacher)(student, teacher, torch.arange(4))
+    assert loss.isfinite()
 
 
 def test_names_and_fields_that_cannot_be_registered():

@@ -11,11 +11,13 @@ from pathlib import Path
 from dcd_utils import data, experiments, files, losses, models, runtime, training
 from dcd_utils.experiments import speed, workers
 from dcd_utils.experiments.report import draw, fill, speed_table
+from dcd_utils.experiments.retraining import retrain
 from dcd_utils.experiments.transfer import transfer
 from dcd_utils.records import write_record
 
 
 def main(arguments: list[str] | None = None) -> int:
+    files.print_anything()
     parser = _parser()
     options = parser.parse_args(arguments)
     try:
@@ -117,6 +119,9 @@ def _parser() -> argparse.ArgumentParser:
     add("--precision", choices=("auto", "fp32", "bf16"), default="auto", help="of all but the plain way")
     add("--compile", action="store_true", help="of all but the plain way: forward passes through torch.compile")
     add("--json", metavar="PATH", help="keep the figures; `report` draws them")
+
+    add = command(_retrain, "train the runs that come with the course anew, and say how each differs")
+    add("runs", nargs="*", help="folders of data/course; default: all of them, an hour on two cores")
 
     add = command(_report, "records as tables")
     add("results", nargs="?", help="folder of the records; default, with --into: data/results")
@@ -225,6 +230,13 @@ def _benchmark(options) -> None:
     print(speed_table([record]))
     if options.json:
         write_record(Path(options.json), record)
+
+
+def _retrain(options) -> None:
+    table = retrain(options.runs)
+    print(table.to_string())
+    print(f"weights equal to the last bit: {table['same weights'].sum()} of {len(table)}; ", end="")
+    print(f"largest difference of an accuracy: {table.difference.abs().max():.2f} points")
 
 
 def _report(options) -> None:

@@ -10,10 +10,10 @@ from dcd_utils.plots.curves import curves, training_curves
 from dcd_utils.plots.embeddings import circle, embeddings
 from dcd_utils.plots.images import image_grid, image_rows, soft_predictions
 from dcd_utils.plots.matrices import matrices, matrix
-from dcd_utils.plots.methods import accuracy_by_method, method_map, per_class_accuracy, ranges, scatter
+from dcd_utils.plots.methods import accuracy_by_method, gains, method_map, per_class_accuracy, ranges, scatter
 from dcd_utils.plots.speed import speed
 
 __all__ = [
-    "accuracy_by_method", "circle", "curves", "embeddings", "image_grid", "image_rows", "matrices", "matrix",
+    "accuracy_by_method", "circle", "curves", "embeddings", "gains", "image_grid", "image_rows", "matrices", "matrix",
     "method_map", "per_class_accuracy", "ranges", "scatter", "soft_predictions", "speed", "training_curves",
 ]

@@ -4,10 +4,13 @@ from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patheffects import withStroke
 
 from dcd_utils.plots.style import DASHES, GREY, HUES, INK, PALE, canvas, label, mark_levels, method_looks, themed
 
 _MOST_CLASSES = 25
+_READS = {"logits": HUES[0], "pooled": HUES[2], "maps": HUES[1], "": GREY}
 
 
 @themed
@@ -15,7 +18,8 @@ def accuracy_by_method(
     table, teacher: float | None = None, title: str = "Seed by seed, methods are compared on the same batches",
     guessing: float | None = None, y: str = "test accuracy, last epoch (%)",
 ) -> Figure:
-    """Draw a dot for each run, seeds joined by a line across methods, a bar and a number at the mean.
+    """Draw a dot for each run, seeds joined by a line across methods, a bar and a number at the mean; a method with one
+    run is a hollow dot without a bar.
 
     Args:
         table: DataFrame with columns method, seed and accuracy (%); methods appear in its order.
@@ -25,23 +29,92 @@ def accuracy_by_method(
     _check(table, "method", "seed", "accuracy")
     methods = list(dict.fromkeys(table["method"]))
     table = table.assign(place=table["method"].map(methods.index)).sort_values("place", kind="stable")
-    figure, (ax,) = canvas((max(4.5, 1.2 * len(methods) + 1.5), 4.0))
+    figure, (ax,) = canvas((max(4.5, 1.25 * len(methods) + 1.5), 4.0))
     for _, runs in table.groupby("seed"):
         ax.plot(runs["place"], runs["accuracy"], color=PALE, linewidth=1, zorder=1)
     for x, (method, look) in enumerate(method_looks(methods).items()):
         values = table.loc[table["method"] == method, "accuracy"]
-        dots = {"s": 34, "color": look.colour, "marker": look.marker, "edgecolor": "white", "linewidth": 0.7}
-        ax.scatter([x] * len(values), values, zorder=3, **dots)
-        mean = values.mean()
-        ax.plot([x - 0.22, x + 0.22], [mean, mean], color=INK, linewidth=2.2, solid_capstyle="butt", zorder=2)
-        ax.annotate(f"{mean:.1f}", (x + 0.22, mean), (4, 0), textcoords="offset points", va="center", fontweight="bold")
+        mean, several = values.mean(), len(values) > 1
+        ax.scatter([x] * len(values), values, s=34, marker=look.marker, zorder=3, **_fill(look.colour, several))
+        if several:
+            ax.plot([x - 0.2, x + 0.2], [mean, mean], color=INK, linewidth=2.2, solid_capstyle="butt", zorder=2)
+        text = ax.annotate(f"{mean:.1f}", (x + (0.2 if several else 0.08), mean), (3, 0), textcoords="offset points")
+        text.set(va="center", weight="bold" if several else "normal", zorder=4)
+        text.set_path_effects([withStroke(linewidth=3, foreground="white")])  # lines of seeds pass behind it
     levels = {"teacher": teacher, "guessing": guessing}
     mark_levels(ax, {f"{name} {value:.1f}": value for name, value in levels.items() if value is not None})
     ax.margins(y=0.12)
     ax.set_xlim(-0.5, len(methods) - 0.3)
     ax.set_xticks(range(len(methods)), methods)
-    label(ax, title, f"method (dot: one of {table['seed'].nunique()} seeds, bar: mean)", y)
+    runs = table["seed"].nunique()
+    label(ax, title, f"method (dot: one of {runs} seeds, bar: mean)" if runs > 1 else "method (one seed)", y)
     return figure
+
+
+@themed
+def gains(
+    table, title: str, levels: Mapping[str, float] | None = None, x: str = "points above the student alone, last epoch"
+) -> Figure:
+    """Draw a row for each method, best first: its mean gain and 95 % interval, coloured by what it reads.
+
+    What was measured once is hollow, has no interval and no rank: its row stands below the others. What has another
+    method beside it ("dcd+kd") is a triangle in the first one's row.
+
+    Args:
+        table: DataFrame with columns title, reads, beside, n, mean, low and high, as `experiments.gains` returns it.
+        levels: name -> gain, drawn as a vertical line.
+    """
+    _check(table, "title", "reads", "beside", "n", "mean", "low", "high")
+    names = [title.replace(f"+{beside}", "", 1) for title, beside in zip(table["title"], table["beside"], strict=True)]
+    table = table.assign(name=names, single=table["n"] < 2, order=-table["mean"].where(table["n"] > 1))
+    order = table.sort_values(["beside", "order"], kind="stable").drop_duplicates("name")
+    names = list(order.sort_values(["single", "order"], kind="stable")["name"])
+    figure, (ax,) = canvas((7.6, 0.34 * len(names) + 1.6))
+    kinds = list(dict.fromkeys(sorted(table["beside"])))
+    for k, kind in enumerate(kinds):
+        offset = 0.3 * ((k + 0.5) / len(kinds) - 0.5)
+        for row in table[table["beside"] == kind].itertuples():
+            place, colour = names.index(row.name) + offset, _READS[row.reads]
+            if not row.single:
+                ax.hlines(place, row.low, row.high, color=colour, linewidth=1.6, alpha=0.65, zorder=2)
+            ax.scatter(row.mean, place, s=44, marker="o^sD"[k], zorder=3, **_fill(colour, not row.single))
+    ax.axvline(0, color=INK, linewidth=1, zorder=1)
+    dashes = dict(zip(levels or {}, DASHES[1:], strict=False))
+    for name, place in (levels or {}).items():
+        ax.axvline(place, color=GREY, linestyle=dashes[name], linewidth=1.2, zorder=1)
+    # the interval of two seeds is twelve errors wide: it may leave the picture, so that the others can be seen
+    inner = np.array([min(0, table["mean"].min()), max(0, table["mean"].max())])
+    reach, span = [table["low"].min(), table["high"].max()], max(np.ptp(inner), 1e-9)
+    low, high = np.fmin(inner, reach)[0], np.fmax(inner, reach)[1]
+    ax.set_xlim(max(low, inner[0] - 0.6 * span) - 0.04 * span, min(high, inner[1] + 0.6 * span) + 0.04 * span)
+    ax.set(ylim=(len(names) - 0.4, -0.6))
+    ax.set_yticks(range(len(names)), names)
+    ax.grid(axis="y", color=PALE, linewidth=0.4)
+    ranked = len(names) - int(order["single"].sum())
+    if 0 < ranked < len(names):
+        ax.axhline(ranked - 0.5, color=GREY, linewidth=0.8, linestyle=DASHES[3])
+    seeds = sorted({*table["n"]} - {1})
+    bars = f" (bars: 95 % intervals, {' or '.join(map(str, seeds))} seeds)" if seeds else " (one seed)"
+    label(ax, title, x + bars, "method")
+    dot = {"linestyle": "", "markersize": 6.5}
+    handles = [
+        Line2D([], [], marker="s", color=colour, label=f"reads {reads}" + " features" * (reads == "pooled"), **dot)
+        for reads, colour in _READS.items() if reads and reads in set(table["reads"])
+    ]  # fmt: skip
+    if len(kinds) > 1:
+        shapes = {kind and f"with {kind}" or "on its own": "o^sD"[k] for k, kind in enumerate(kinds)}
+        handles += [Line2D([], [], marker=marker, color=GREY, label=name, **dot) for name, marker in shapes.items()]
+    if seeds and table["single"].any():
+        handles.append(Line2D([], [], marker="o", color=GREY, markerfacecolor="white", label="one seed", **dot))
+    handles += [Line2D([], [], color=GREY, linestyle=look, linewidth=1.2, label=name) for name, look in dashes.items()]
+    ax.legend(handles=handles, loc="upper left", bbox_to_anchor=(1.0, 1.0))
+    return figure
+
+
+def _fill(colour: str, several: bool) -> dict:
+    """The colours of a marker: full, or hollow where only one run stands behind it."""
+    edge = {"edgecolor": "white", "linewidth": 0.7} if several else {"edgecolor": colour, "linewidth": 1.4}
+    return {"facecolor": colour if several else "white", **edge}
 
 
 @themed
@@ -69,7 +142,8 @@ def scatter(table, x: str, y: str, x_label: str, y_label: str, title: str, names
 
 @themed
 def ranges(table, levels: Mapping[str, float], title: str, x: str, y: str = "method", log: bool = False) -> Figure:
-    """Draw a row for each name, a dot for each value, a bar at the mean; each series has its own colour and marker.
+    """Draw a row for each name, a dot for each value, a bar at the mean; each series has its own colour and marker. A
+    single value is a hollow dot without a bar.
 
     Args:
         table: DataFrame with columns name, series (at most three) and value; rows in its order, from the top.
@@ -82,10 +156,13 @@ def ranges(table, levels: Mapping[str, float], title: str, x: str, y: str = "met
     for k, kind in enumerate(series):
         offset = 0 if log else 0.36 * ((k + 0.5) / len(series) - 0.5)
         rows = table[table["series"] == kind]
-        dots = {"color": HUES[k], "marker": "o^s"[k], "label": kind, "alpha": 0.8, "linewidths": 0}
+        several = rows.groupby("name")["value"].transform("size").gt(1) | log
+        dots = {"marker": "o^s"[k], "alpha": 0.8, "edgecolors": HUES[k], "linewidths": np.where(several, 0, 1.2)}
+        dots["facecolors"] = [HUES[k] if full else "white" for full in several]
         size = 70 - 25 * k if log else 28  # equal values: both can be seen
         ax.scatter(rows["value"], rows["name"].map(names.index) + offset, s=size, **dots)
-        for name, values in [] if log else rows.groupby("name")["value"]:
+        ax.scatter([], [], s=size, color=HUES[k], marker="o^s"[k], label=kind)
+        for name, values in [] if log else rows[several].groupby("name")["value"]:
             ax.vlines(values.mean(), *(names.index(name) + offset + np.array([-0.17, 0.17])), color=INK, linewidth=1.8)
     for name, values in table.groupby("name")["value"] if log else []:
         ax.hlines(names.index(name), values.min(), values.max(), color=PALE, linewidth=2, zorder=0)

@@ -114,6 +114,8 @@ class Look(NamedTuple):
 def _method_looks() -> dict[str, Look]:
     looks = {"teacher": Look(INK), "alone": Look(ALONE), "student alone": Look(ALONE)}
     looks |= {"kd": Look(HUES[0]), "dcd": Look(HUES[2]), "dcd+kd": Look(HUES[3])}
+    # KD with the weights that it has behind a plus, under its title and as grids spell it
+    looks |= dict.fromkeys(("kd at 1 and 1", "kd@classification=1,weight=1"), Look(HUES[0], "D", DASHES[1]))
     for place, method in enumerate(_OTHER_METHODS):
         for with_kd, name in enumerate((method, f"{method}+kd")):
             rank = 2 * (place // len(_OTHER_HUES)) + with_kd

@@ -21,6 +21,8 @@ TABLE = pd.DataFrame(
     columns=["method", "seed", "accuracy"],
 )
 RANGES = TABLE.rename(columns={"method": "name", "seed": "series", "accuracy": "value"})
+GAINS = pd.DataFrame({"title": ["KD", "AT+KD"], "reads": ["logits", "maps"], "beside": ["", "KD"], "n": [3, 1]})
+GAINS = GAINS.assign(mean=[1.0, -2.0], low=[0.5, np.nan], high=[1.5, np.nan])
 AXES = {"rows": "row", "columns": "column"}
 
 PICTURES = {
@@ -29,6 +31,7 @@ PICTURES = {
     "accuracy by method": lambda: plots.accuracy_by_method(TABLE, teacher=67.0, guessing=5.0),
     "scatter": lambda: plots.scatter(TABLE, "seed", "accuracy", "x", "y", "Title", names="seed"),
     "ranges": lambda: plots.ranges(RANGES, {"alone": 50.0}, "Title", "accuracy"),
+    "gains": lambda: plots.gains(GAINS, "Title", {"KD at 1 and 1": 1.0}),
     "ranges, log": lambda: plots.ranges(RANGES, {}, "Title", "size", log=True),
     "method map": lambda: plots.method_map({"kd": [("logits", "values")]}, ("logits", "maps"), ("values",), {"kd"}),
     "per-class accuracy": lambda: plots.per_class_accuracy({"teacher": MATRIX[0], "alone": MATRIX[1]}, CLASSES),

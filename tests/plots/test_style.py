@@ -10,13 +10,19 @@ MANY = [f"class {i}" for i in range(100)]
 
 
 def test_every_method_has_a_look_of_its_own_that_never_changes():
-    names = ["teacher", "alone", *losses.names(), *(f"{name}+kd" for name in losses.names() if name != "kd")]
+    with_kd = [f"{name}+kd" for name in losses.names() if name != "kd"]
+    names = ["teacher", "alone", "KD at 1 and 1", *losses.names(), *with_kd]
     looks = method_looks(names)
     assert len({(look.colour, look.marker) for look in looks.values()}) == len(names)
     assert len({(look.colour, look.dashes) for look in looks.values()}) == len(names)
     assert len({look.colour for look in looks.values()}) <= 12  # ten hues, beside black and grey
     for name in names:
         assert method_looks(["of my own", name.upper()])[name.upper()] == looks[name]
+
+
+def test_kd_at_1_and_1_is_a_kind_of_kd_under_both_of_its_names():
+    spelt, shown, kd = method_looks(["kd@classification=1,weight=1", "KD at 1 and 1", "kd"]).values()
+    assert spelt == shown != kd and spelt.colour == kd.colour
 
 
 def test_other_names_differ_from_each_other_and_from_the_methods_beside_them():

@@ -177,6 +177,45 @@ def test_the_smallest_contrasts_that_the_text_states(taught):
     assert taught.smallest_contrast(10.0, 64) == pytest.approx(0.0024, abs=0.00005)
 
 
+@pytest.mark.parametrize("scale", [0.5, math.e, 5.0, 10.0])
+def test_a_batch_certifies_at_most_log_b_and_the_scale(taught, scale):
+    certified = [math.log(size) - taught.smallest_contrast(scale, size) for size in (2, 4, 64, 256, 16384)]
+    assert all(nats < min(scale, math.log(size)) for nats, size in zip(certified, (2, 4, 64, 256, 16384), strict=True))
+    assert certified == sorted(certified) and certified[-1] == pytest.approx(min(scale, math.log(16384)), rel=0.06)
+    assert taught.smallest_contrast(0.0, 64) == pytest.approx(math.log(64))
+
+
+def test_maps_reach_a_simplex_of_one_image_more_than_the_features_are_wide(taught):
+    simplex = torch.eye(64) - 1 / 64
+    basis = torch.linalg.svd(simplex)[2][:63]  # its corners in 63 dimensions
+    loss = taught.DCDLoss(63, 63)
+    with torch.no_grad():
+        for layer in (loss.embed_student, loss.embed_teacher):
+            layer.weight.copy_(torch.eye(128, 63))
+            layer.bias.copy_(-2 * layer.weight.sum(dim=1))
+    features = simplex @ basis.T + 2  # none is negative, as behind a ReLU; the bias takes the 2 off again
+    assert features.min() > 0
+    unit = F.normalize(loss.embed_student(features), dim=1)
+    assert losses.dcd_terms(unit, unit, 10.0, 0.0)[0].item() == pytest.approx(taught.smallest_contrast(10.0, 64))
+    assert torch.linalg.matrix_rank(simplex) == 63
+
+    layer = torch.nn.Linear(62, 128)  # with the bias it fills 63 dimensions, but with all images on one side of 0
+    u = layer(wide(64, 62)).detach()
+    assert torch.linalg.matrix_rank(u) == 63
+    off = torch.linalg.svd(layer.weight.detach())[0][:, 62:]  # what the matrix cannot reach
+    along = u @ off @ off.T @ layer.bias.detach()
+    assert along.min() > 0 and torch.allclose(along, along[0])
+
+
+def test_the_size_of_the_features_counts_through_the_bias_alone(taught):
+    loss, features, teacher = taught.DCDLoss(7, 9), wide(8, 7, seed=2), wide(8, 9, seed=3)
+    with_bias = [loss(factor * features, teacher).item() for factor in (1, 3, 1e6)]
+    torch.nn.init.zeros_(loss.embed_student.bias)
+    without = [loss(factor * features, teacher).item() for factor in (1, 3, 1e6)]
+    assert without == pytest.approx([without[0]] * 3, abs=1e-12)
+    assert abs(with_bias[1] - with_bias[0]) > 1e-3 and with_bias[2] == pytest.approx(without[0], abs=1e-5)
+
+
 def test_consistency_is_zero_exactly_when_the_scores_are_symmetric():
     for seed in range(5):
         scores = 3 * wide(5, 5, seed=seed)

@@ -162,7 +162,7 @@ def package_settings():
 
 
 def problems(notebook, others=(), exempt=None):
-    """What is wrong with the figures of a notebook's prose and with its exemptions {number: reason}: a list of lines."""
+    """What is wrong with the figures of a notebook's prose and with its exemptions {number: reason}, as lines."""
     read, unused, lines, settings = Read(notebook), dict(exempt or {}), [], package_settings()
     for section, cell in read.cells:
         pool, tables = read.pool(section, cell.source, dict(others)), in_tables(cell.source)

@@ -2,6 +2,7 @@
 
 import contextlib
 import ctypes
+import functools
 import hashlib
 import os
 import platform
@@ -10,10 +11,10 @@ import re
 from collections.abc import Mapping
 from importlib import metadata
 from pathlib import Path
+from unittest import mock
 
 import numpy as np
 import torch
-from torch.overrides import TorchFunctionMode
 
 from dcd_utils.files import data_dir
 
@@ -21,17 +22,26 @@ _REPORTED = ("torch", "torchvision", "numpy", "scikit-learn", "umap-learn", "mat
 
 
 def device(name: str | None = None) -> torch.device:
-    """Return the device to compute on: `name` if given, else CUDA, else Apple's MPS, else the CPU.
+    """Return the device to compute on: `name`, or DCD_DEVICE of the environment, else CUDA, Apple's MPS or the CPU.
 
     A device that this machine does not have is a ValueError.
     """
-    available = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    name = name or os.environ.get("DCD_DEVICE")
+    available = {"cuda": torch.cuda.is_available(), "mps": has_apple_gpu(), "cpu": True}
     chosen = torch.device(name or next(kind for kind, present in available.items() if present))
     if not available.get(chosen.type, True):
         raise ValueError(
             f'device "{name}" was asked for, but PyTorch finds no such device here: leave it out or pass "cpu"'
         )
     return chosen
+
+
+@functools.cache
+def has_apple_gpu() -> bool:
+    """Return whether Apple's GPU can be used: in a virtual machine it says that it is there, but has no memory."""
+    with contextlib.suppress(RuntimeError):
+        return torch.backends.mps.is_available() and bool(torch.ones(1, device="mps").item())
+    return False
 
 
 def seed_everything(seed: int) -> None:
@@ -47,30 +57,24 @@ def generator(*key: object) -> torch.Generator:
     return torch.Generator().manual_seed(int.from_bytes(state, "little") % 2**63)
 
 
-class _SameDraws(TorchFunctionMode):
-    """Draws what tensors are filled with from NumPy: its bits are the same on every processor, unlike those of
-    PyTorch's normal numbers, which are computed by vector instructions that round otherwise from one to another."""
-
-    def __init__(self, seed: int):
-        self.rng = np.random.Generator(np.random.PCG64(seed))
-
-    def __torch_function__(self, func, types, args=(), kwargs=None):
-        names = {torch.Tensor.normal_: ("mean", "std"), torch.Tensor.uniform_: ("from", "to")}.get(func)
-        if names is None:
-            return func(*args, **(kwargs or {}))
-        given = dict(zip(names, (0.0, 1.0), strict=True)) | (kwargs or {}) | dict(zip(names, args[1:], strict=False))
-        first, second = (given[name] for name in names)
-        normal = func is torch.Tensor.normal_
-        drawn = self.rng.standard_normal(args[0].shape) if normal else self.rng.random(args[0].shape)
-        return args[0].copy_(torch.from_numpy(first + (second if normal else second - first) * drawn))
-
-
 @contextlib.contextmanager
 def seeded(*key: object):
-    """Within this context PyTorch draws what `key` decides, tensors filled from a normal or uniform distribution with
-    the same bits on every processor; outside nothing is changed."""
+    """Within this context PyTorch draws what `key` decides; outside nothing is changed.
+
+    What fills tensors from a normal or a uniform distribution comes from NumPy then, whose bits are the same on every
+    processor; PyTorch computes normal numbers by vector instructions that round otherwise from one to another.
+    """
     seed = generator(*key).initial_seed()
-    with torch.random.fork_rng(devices=[]), _SameDraws(seed):
+    rng = np.random.Generator(np.random.PCG64(seed))
+
+    def normal_(tensor, mean=0.0, std=1.0, *, generator=None):
+        return tensor.copy_(torch.as_tensor(mean + std * rng.standard_normal(tensor.shape)))
+
+    def uniform_(tensor, low=0.0, high=1.0, *, generator=None):
+        return tensor.copy_(torch.as_tensor(low + (high - low) * rng.random(tensor.shape)))
+
+    patched = mock.patch.multiple(torch.Tensor, normal_=normal_, uniform_=uniform_)
+    with torch.random.fork_rng(devices=[]), patched:
         torch.manual_seed(seed)
         yield
 
@@ -107,7 +111,7 @@ def hardware() -> str:
     line = f"{processor}, {cores()} cores, {torch.get_num_threads()} threads"
     if torch.cuda.is_available():
         return f"{line}, {torch.cuda.get_device_name()}"
-    return f"{line}, Apple GPU (mps)" if torch.backends.mps.is_available() else line
+    return f"{line}, Apple GPU (mps)" if has_apple_gpu() else line
 
 
 def _read(path: str) -> str:
@@ -133,7 +137,7 @@ def reuse_freed_memory() -> bool:
     On a CPU every large tensor is otherwise mapped, cleared page by page, and unmapped again: a tenth of the time of a
     small network's step. Where the C library is not GNU's nothing changes. Return whether it was set.
     """
-    with contextlib.suppress(OSError, AttributeError, TypeError):  # Windows, macOS
+    with contextlib.suppress(OSError, TypeError):  # Windows: the program itself is no library there
         library = ctypes.CDLL(None)
         if hasattr(library, "gnu_get_libc_version"):
             trim_threshold, mmap_threshold = -1, -3  # M_TRIM_THRESHOLD, M_MMAP_THRESHOLD of malloc.h
@@ -150,7 +154,7 @@ def free_memory() -> int | None:
         limit, used = (int(_read(f"/sys/fs/cgroup/memory.{name}")) for name in ("max", "current"))
         limits.append(max(0, limit - used))
     if not limits:
-        with contextlib.suppress(OSError, AttributeError, ValueError):
+        with contextlib.suppress(OSError, AttributeError, ValueError):  # Windows: no sysconf; macOS: no such name in it
             limits.append(os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
     return min(limits, default=None)
 

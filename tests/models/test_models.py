@@ -1,5 +1,8 @@
 import hashlib
 import json
+import os
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -168,3 +171,23 @@ def test_bad_input_is_named():
         models.create("resnet8", 10)(torch.zeros(1, 3, 8, 8))
     with pytest.raises(ValueError, match=r"\[B, 3, H, W\]"):
         models.create("wrn_16_1", 10)(torch.zeros(1, 1, 32, 32))
+
+WEIGHTS = {  # of networks of 20 classes and seed 2
+    "resnet8": "a8aaaea691c5af69a517eb69bbf47eb1257f6848d0b6540933ad0297e678db50",
+    "resnet20": "5b87984d6555de9d1edfb42fa869ffa4bcb5a2e2ff600674fa19c5f075ef7790",
+    "vgg8": "cfde1122bb6a77ad9b56d88486438bfc4608636f30f0135c4e7fd027a4b0b7a5",
+    "MobileNetV2": "135e37124ffeda9ad369d526d64de75ff5b2d8a8a20e2c6da8001689f9345677",
+    "ShuffleV1": "89e1e202fbd96b5a1de49b1bb919225fb40fa153c898ec9e98c22ee20e419fb9",
+}
+
+
+@pytest.mark.parametrize("features", ["", "AVX2 FMA3 AVX512F AVX512CD AVX512_SKX AVX512_ICL"])
+def test_seeded_weights_are_the_same_on_every_processor(features):
+    """In other processes that leave this processor's vector instructions aside, and in this one."""
+    code = "from dcd_utils import models; from dcd_utils.training.config import weights_digest\n"
+    code += f"print(*(weights_digest(models.create(name, 20, seed=2)) for name in {[*WEIGHTS]}))"
+    without = {"ATEN_CPU_CAPABILITY": "default", "NPY_DISABLE_CPU_FEATURES": features} if features else {}
+    environment = os.environ | without
+    command = [sys.executable, "-W", "ignore", "-c", code]  # NumPy warns of features that are not there anyway
+    output = subprocess.run(command, env=environment, capture_output=True, text=True, encoding="utf-8", check=True)
+    assert output.stdout.split() == [*WEIGHTS.values()]

@@ -5,9 +5,10 @@ from dcd_utils.experiments.plan import course_runs, reproduce
 from dcd_utils.experiments.profiles import Profile, profile
 from dcd_utils.experiments.published import published
 from dcd_utils.experiments.report import comparison, report
+from dcd_utils.experiments.scorecard import scorecard, scorecard_table
 from dcd_utils.experiments.tables import Paired, gains, paired, read_results
 
 __all__ = [
     "KD_AS_PARTNER", "Paired", "Profile", "comparison", "course_runs", "gains", "method_order", "paired", "profile",
-    "published", "read_results", "report", "reproduce", "title",
+    "published", "read_results", "report", "reproduce", "scorecard", "scorecard_table", "title",
 ]

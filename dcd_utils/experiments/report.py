@@ -10,15 +10,16 @@ from typing import TYPE_CHECKING
 
 from dcd_utils.experiments.methods import KD_AS_PARTNER, method_order, title
 from dcd_utils.experiments.published import published
+from dcd_utils.experiments.scorecard import scorecard_table
 from dcd_utils.experiments.speed import training_hours
-from dcd_utils.experiments.tables import paired, read_records, read_results
+from dcd_utils.experiments.tables import markdown, paired, read_records, read_results
 from dcd_utils.files import write_whole
 
 if TYPE_CHECKING:
     import pandas as pd
 
 _TRAINED = ("train", "distill", "weights")
-_HEAD, _END = r"<!-- (results|published|summary): ([^>]+) -->\r?\n", "<!-- end -->"
+_HEAD, _END = r"<!-- (results|published|summary|scorecard): ([^>]+) -->\r?\n", "<!-- end -->"
 _TERMS = """Spread is the standard deviation over seeds (n - 1). A difference (*above* ...) is paired: the mean over the
 seeds that both have, ± its standard error (number of seeds). It is **bold** where 0 lies outside of its 95 % interval
 (Student's t, n - 1 degrees of freedom), which happens by chance in one row of twenty; one seed shows nothing.
@@ -46,13 +47,6 @@ def _benchmarks(records: list[dict]) -> list[dict]:
     """Return the benchmarks among records, the quickest pair first."""
     benchmarks = [record for record in records if record["kind"] == "benchmark"]
     return sorted(benchmarks, key=lambda record: -record["images_per_second"]["plain"])
-
-
-def markdown(heads: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
-    """Return a Markdown table."""
-    heads = list(heads)
-    lines = [f"| {' | '.join(heads)} |", "|---" * len(heads) + "|", *(f"| {' | '.join(row)} |" for row in rows)]
-    return "\n".join(lines) + "\n"
 
 
 def _training_table(part: pd.DataFrame) -> str:
@@ -254,7 +248,7 @@ def summary(folders: Iterable[str | os.PathLike]) -> str:
 def fill(page: Path, results: Path) -> None:
     """Renew the tables of a Markdown page: what stands between <!-- KIND: FOLDER --> and <!-- end -->.
 
-    KIND is results, published or summary; a summary may name several folders of `results`. The words of the first
+    KIND is results or published of one folder of `results`, summary or scorecard of several. The words of the first
     results are explained above them, and not again.
 
     Raises:
@@ -266,7 +260,10 @@ def fill(page: Path, results: Path) -> None:
         nonlocal explained
         head, kind, names = place.groups()
         folders = [results / name for name in names.split()]
-        table = summary(folders) if kind == "summary" else (report if kind == "results" else comparison)(folders[0])
+        if kind == "scorecard":
+            table = scorecard_table(results, names.split())
+        else:
+            table = summary(folders) if kind == "summary" else (report if kind == "results" else comparison)(folders[0])
         explained, table = explained or _TERMS in table, table.replace(_TERMS, "") if explained else table
         return head + table + _END
 

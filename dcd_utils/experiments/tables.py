@@ -54,9 +54,13 @@ def read_results(*folders: str | os.PathLike) -> pd.DataFrame:
     that did. Probes have target, train_accuracy, C and source_accuracy besides; a benchmark has one row per way, whose
     name stands as its method. Errors are those of `read_records`.
     """
+    return tidy(read_records(*folders)).drop(columns="record")
+
+
+def tidy(records: list[dict]) -> pd.DataFrame:
+    """Return the table of `read_results` with one more column: the record that a row was made from."""
     import pandas as pd
 
-    records = read_records(*folders)
     rows = [row for record in records if record["kind"] == "benchmark" for row in _benchmark_rows(record)]
     rows += _probe_rows(records)
     trained = [record for record in records if record["kind"] in ("train", "weights")]
@@ -182,7 +186,7 @@ def _setting(record: dict) -> str:
 def _row(record: dict, teacher: str | None, method: str, group: tuple) -> dict:
     config, data, history = record["config"], record["data"], record.get("history", [])
     speeds = [row["images_per_second"] for row in history]
-    row = {key: record.get(key) for key in ("kind", "state", "reason", "hardware")}
+    row = {key: record.get(key) for key in ("kind", "state", "reason", "hardware")} | {"record": record}
     row |= {"dataset": data["name"], "teacher": teacher, "student": config["network"]["name"], "method": method}
     row |= {key: record.get(key, float("nan")) for key in ("accuracy", "best_accuracy")}
     row |= {"seed": config["seed"], "plain": config["plain"]}
@@ -200,7 +204,7 @@ def _probe_rows(records: list[dict]) -> list[dict]:
     for record in records:
         if record["kind"] == "probe":
             run, data = record["config"]["run"], record["data"]
-            row = {key: record[key] for key in (*keys, "source_accuracy")}
+            row = {key: record[key] for key in (*keys, "source_accuracy")} | {"record": record}
             row |= {"dataset": data["name"], "target": data["target"], "classes": data["classes"]}
             row |= {"epochs": run.get("recipe", {}).get("epochs"), "torch": record["versions"]["torch"]}
             row["images"] = f"{data['train']:,} training and {data['test']:,} test images"
@@ -224,6 +228,7 @@ def _probe_rows(records: list[dict]) -> list[dict]:
 def _benchmark_rows(record: dict) -> list[dict]:
     keys = ("kind", "state", "teacher", "student", "hardware", "precision")
     row = {key: record[key] for key in keys} | {"torch": record["versions"]["torch"], "dataset": "random images"}
+    row["record"] = record
     group = json.dumps([record["teacher"], record["student"], record["hardware"]])
     rates = record["images_per_second"].items()
     return [row | {"method": way, "images_per_second": rate, "group": group} for way, rate in rates]
@@ -239,3 +244,10 @@ def _departures(config: dict, data: dict) -> list[str]:
     expected = json.loads(json.dumps(asdict(recipe_for(PAPER, config["network"]["name"]))))
     differing = [key for key in expected if key != "precision" and recipe.get(key, expected[key]) != expected[key]]
     return departures + [f"{key} {recipe[key]} instead of {expected[key]}" for key in differing]
+
+
+def markdown(heads: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
+    """Return a Markdown table."""
+    heads = list(heads)
+    lines = [f"| {' | '.join(heads)} |", "|---" * len(heads) + "|", *(f"| {' | '.join(row)} |" for row in rows)]
+    return "\n".join(lines) + "\n"

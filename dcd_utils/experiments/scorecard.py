@@ -1,0 +1,234 @@
+"""The paper's claims, one by one: what was published, what our runs say, and a verdict."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from dcd_utils.experiments.methods import KD_AS_PARTNER, title
+from dcd_utils.experiments.published import published
+from dcd_utils.experiments.tables import Paired, markdown, paired, read_records, tidy
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+# the first one that holds a pair decides; the others show how far its answers carry
+FOLDERS = ("shapes", "shapes-teacher2", "shapes-study", "shapes-methods", "shapes-negatives")
+FOLDERS += ("transfer-shapes-new_shapes",)
+NOT_MEASURED, OPEN, HOLDS, FAILS, MIXED = VERDICTS = (
+    "not measured", "not decided", "holds here", "does not hold here", "differs from case to case",
+)  # fmt: skip
+
+
+def scorecard(results: str | os.PathLike, names: Iterable[str] = FOLDERS) -> pd.DataFrame:
+    """Return one row per claim, with columns claim, published, ours and verdict (one of VERDICTS).
+
+    Ours are paired differences in points, with their 95 % interval and number of seeds, one line for each pair, data
+    set and teacher. The first line decides: the claim "holds here" or "does not hold here" only where 0 lies outside of
+    the interval, and "differs from case to case" where another line shows the opposite.
+
+    Args:
+        results: the folder that holds folders of records.
+        names: folders of it, the main experiment first. What one that is not there would say is "not measured".
+
+    Raises:
+        FileNotFoundError: none of the folders is there.
+    """
+    return _scorecard(_Runs(results, names))
+
+
+def scorecard_table(results: str | os.PathLike, names: Iterable[str] = FOLDERS) -> str:
+    """Return the scorecard as Markdown, with what it is made of explained above it."""
+    runs, head = _Runs(results, names), ""
+    if runs.main is not None:
+        main = runs.main
+        head = (
+            f"Ours: {main.teacher} to {main.student} on {main.dataset}, {main.epochs} epochs, {main.precision}, unless "
+            "a line names something else. A line has a mean difference in points under the same seeds, its 95 % "
+            "interval (Student's t) and n seeds. The first line decides: *holds here* where the interval lies above 0, "
+            "*does not hold here* where it lies below, *not decided* where 0 lies in it. "
+        )
+    head += "Published: CIFAR-100, one figure per pair, no seeds; transfer: one pair.\n\n"
+    table = _scorecard(runs).replace("\n", "<br>", regex=True)
+    return head + markdown(table.columns, table.itertuples(index=False))
+
+
+def _scorecard(runs: _Runs) -> pd.DataFrame:
+    import pandas as pd
+
+    at_other_weights = "only against KD at 0.1 and 0.9: "
+    over_kd, features_over_kd = _gap("dcd+kd", "kd"), _transfer("dcd+kd", "kd")
+    rows = [
+        ("DCD is better than the student alone", _gap("dcd", "alone"), *runs.compare(("dcd", "alone"))),
+        ("DCD is better than KD", _gap("dcd", "kd"), *runs.compare(("dcd", "kd"))),
+        ("DCD+KD is better than KD at 1 and 1", at_other_weights + over_kd, *runs.compare(("dcd+kd", KD_AS_PARTNER))),
+        ("DCD+KD is better than CRD+KD", _gap("dcd+kd", "crd+kd"), *runs.compare(("dcd+kd", "crd+kd"))),
+        ("The consistency term helps", "claimed", *runs.compare(("dcd", "dcd@alpha=0"), ("dcd+kd", "dcd+kd@alpha=0"))),
+        ("The learned bias matters", "claimed", *runs.bias()),
+        ("The learned scale matters", "claimed", *runs.scale()),
+        ("More negatives help", "the reason for memory banks", *runs.negatives()),
+        (
+            "DCD's features travel better than those of the student alone", _transfer("dcd", "alone"),
+            *runs.compare(("dcd", "alone"), probes=True),
+        ),
+        (
+            "DCD+KD's features travel better than those of KD at 1 and 1", at_other_weights + features_over_kd,
+            *runs.compare(("dcd+kd", KD_AS_PARTNER), probes=True),
+        ),
+        ("The student sometimes beats its teacher", _wins("dcd+kd", "teacher"), *runs.above_the_teacher()),
+        ("Best on CIFAR-100 and on ImageNet", _firsts("dcd+kd"), "the full recipe takes a GPU", NOT_MEASURED),
+    ]  # fmt: skip
+    return pd.DataFrame(rows, columns=["claim", "published", "ours", "verdict"])
+
+
+class _Runs:
+    """The finished runs of some folders, by groups in the order of the folders; `main` is a student of the first."""
+
+    def __init__(self, results: str | os.PathLike, names: Iterable[str]):
+        names = list(names)
+        folders = [Path(results) / name for name in names if (Path(results) / name).is_dir()]
+        if not folders:
+            raise FileNotFoundError(f'none of {", ".join(names)} is in "{results}": name folders of records')
+        records = read_records(*folders)
+        places = {id(record): place for place, record in enumerate(records)}
+        table = tidy(records)
+        table = table[(table.state == "finished") & table.teacher.notna() & (table.kind != "benchmark")]
+        groups = [part for _, part in table.groupby("group", sort=False)]
+        learned = ("distill", "probe")  # teachers and students alone may serve several groups
+        at = {id(part): [places[id(record)] for record in part[part.kind.isin(learned)].record] for part in groups}
+        groups.sort(key=lambda part: min(at[id(part)], default=len(records)))
+        self.probes = [part for part in groups if (part.kind == "probe").all()]
+        self.groups = [part for part in groups if (part.kind != "probe").all()]
+        self.main = self.groups[0].iloc[-1] if self.groups else None  # a student: the teacher's row comes first
+
+    def compare(self, *pairs: tuple[str, str], probes: bool = False) -> tuple[str, str]:
+        """What the groups say of (method, the one that it should pass), and the verdict."""
+        found = []
+        for method, against in pairs:
+            for part in self.probes if probes else filter(self._is_no_variant, self.groups):
+                beside = title(method) if (method, against) != pairs[0] else ""
+                found.append((self._name(part, beside), paired(part, method, against)))
+        several = [line for line in found if line[1].n > 1]
+        return _lines(several or found), _verdict(several or found)  # one seed shows nothing beside several
+
+    def bias(self) -> tuple[str, str]:
+        lines, _ = self.compare(("dcd", "dcd@learn_bias=false"))
+        return f"its gradient is 0 by algebra (notebook 02)\n{lines}".strip(), FAILS
+
+    def scale(self) -> tuple[str, str]:
+        """What a learned scale gains over one that stays at e, and where it ends."""
+        lines, verdict = self.compare(("dcd", "dcd@learn_scale=false"))
+        alike = [part for part in self.groups if self._differs(part.iloc[-1]) <= {"precision"}]
+        learned = [record for part in alike for record in part[part.method == "dcd"].record]
+        last = [record["history"][-1] for record in learned if record.get("history")]
+        ends = [row["scale"] for row in last if "scale" in row]
+        if ends:
+            low, high = f"{min(ends):.2f}", f"{max(ends):.2f}"
+            span = low if low == high else f"{low} to {high}"
+            lines += f"\nlearned, it ends at {span} (n = {len(ends)}; it starts at 2.72, its cap is 10)"
+        return lines.strip(), verdict
+
+    def negatives(self) -> tuple[str, str]:
+        """How DCD's gain over the student alone changes from the smallest to the largest batch of the main pair."""
+        gains = {}
+        for part in self.groups:
+            first = part.iloc[-1]
+            if self._differs(first) <= {"batch_size"} and first.batch_size not in gains:
+                ours, alone = (part[part.method == name].set_index("seed").accuracy for name in ("dcd", "alone"))
+                if len(gain := (ours - alone).dropna()):
+                    gains[int(first.batch_size)] = gain
+        if len(gains) < 2:
+            return "", NOT_MEASURED
+        few, many = min(gains), max(gains)
+        change = Paired.of((gains[many] - gains[few]).dropna())
+        found = [(f"gain over the student alone at batch {many}, less that at {few}", change)]
+        return _lines(found), _verdict(found)
+
+    def above_the_teacher(self) -> tuple[str, str]:
+        found = []
+        for part in filter(self._is_no_variant, self.groups):
+            teacher = part[part.method == "teacher"].accuracy
+            students = part[part.method == "dcd+kd"].accuracy
+            if len(teacher) == 1 and len(students) > 1:
+                found.append((self._name(part, ""), Paired.of(students - teacher.iloc[0])))
+        sometimes = any(shown.differs and shown.mean > 0 for _, shown in found)
+        return _lines(found), HOLDS if sometimes else _verdict(found)
+
+    def _differs(self, row: pd.Series) -> set[str]:
+        """In what a group is not the main one."""
+        keys = ("dataset", "teacher", "student", "epochs", "batch_size", "precision", "plain")
+        return {key for key in keys if row[key] != self.main[key]}
+
+    def _is_no_variant(self, part: pd.DataFrame) -> bool:
+        """Whether a group is the main one, or another teacher, pair or data set: not the same with another budget."""
+        differs = self._differs(part.iloc[-1])
+        return bool(differs & {"dataset", "teacher", "student"}) or not differs & {"epochs", "batch_size"}
+
+    def _name(self, part: pd.DataFrame, beside: str) -> str:
+        """What tells a group from the main one."""
+        first, names = part.iloc[-1], [beside] if beside else []
+        if first.kind == "probe":
+            return ", ".join([*names, f"{first.dataset} to {first.target}"])
+        differs = self._differs(first)
+        if "dataset" in differs:
+            held_out = first.dataset.endswith("held out to test on")
+            names.append("held-out training images" if held_out else first.dataset)
+        if differs & {"teacher", "student"}:
+            names.append(f"{first.teacher} to {first.student}")
+        elif "dataset" not in differs and first.group != self.main.group:
+            level = part[part.method == "teacher"].accuracy.mean()
+            names.append(f"another {first.teacher}" + (f" ({level:.1f} %)" if level == level else ""))
+        names += [f"{first.epochs} epochs"] if "epochs" in differs else []
+        return ", ".join([*names, *([first.precision] if "precision" in differs else [])])
+
+
+def _lines(found: list[tuple[str, Paired]]) -> str:
+    lines = []
+    for name, shown in found:
+        if shown.n:
+            interval = f", {shown.low:+.2f} to {shown.high:+.2f}" if shown.n > 1 else ""
+            lines.append(f"{name}{': ' if name else ''}{shown.mean:+.2f}{interval} (n = {shown.n})")
+    return "\n".join(lines)
+
+
+def _verdict(found: list[tuple[str, Paired]]) -> str:
+    measured = [shown for _, shown in found if shown.n]
+    if not measured:
+        return NOT_MEASURED
+    first, *others = measured
+    if not first.differs:
+        return OPEN
+    if any(other.differs and (other.mean > 0) != (first.mean > 0) for other in others):
+        return MIXED
+    return HOLDS if first.mean > 0 else FAILS
+
+
+def _by_pair() -> pd.DataFrame:
+    table = published()
+    return table.pivot(index=["teacher", "student"], columns="method", values="accuracy")
+
+
+def _gap(method: str, against: str) -> str:
+    table = _by_pair()
+    gap = table[method] - table[against]
+    return f"{gap.mean():+.2f} in the mean, above in {(gap > 0).sum()} of {len(gap)} pairs"
+
+
+def _wins(method: str, against: str) -> str:
+    table = _by_pair()
+    return f"{title(method)} in {(table[method] > table[against]).sum()} of {len(table)} pairs"
+
+
+def _firsts(method: str) -> str:
+    table = _by_pair().drop(columns="teacher")
+    return f"{title(method)} first in {table.idxmax(axis=1).eq(method).sum()} of {len(table)} pairs of CIFAR-100"
+
+
+def _transfer(method: str, against: str) -> str:
+    gaps = []
+    for target, name in (("stl10", "STL-10"), ("tiny_imagenet", "Tiny ImageNet")):
+        accuracy = published(target).set_index("method").accuracy
+        gaps.append(f"{accuracy[method] - accuracy[against]:+.1f} on {name}")
+    return ", ".join(gaps)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from dcd_utils import data, experiments, models, records, training
+from dcd_utils import experiments, records
 from dcd_utils.experiments.plan import Plan, _file_name
 from dcd_utils.experiments.report import fill
 from dcd_utils.training.config import network_facts
@@ -46,16 +46,24 @@ def test_records_are_whole_and_named_by_what_they_are():
 
 
 def test_the_records_of_the_quick_profile_are_those_of_todays_configs():
-    train, test = data.load("shapes", device="cpu")
-    plan = Plan(train, test)
-    recipes = [recipe.but(precision="bf16") for recipe in (training.QUICK, training.QUICK_TEACHER)]
-    methods = ("alone", "kd", "dcd", "dcd+kd")
-    (teacher,), students = plan.tasks([("resnet20", "resnet8")], methods, range(2, 7), *recipes, teacher_seed=0)
+    quick, methods = experiments.profile("quick"), ("alone", "kd", experiments.KD_AS_PARTNER, "dcd", "dcd+kd")
+    train, test = quick.load(device="cpu")
+    plan, pairs = Plan(train, test), [(quick.teacher, quick.student)]
+    recipes = (quick.recipe, quick.teacher_recipe)
+    (teacher,), students = plan.tasks(pairs, methods, quick.seeds, *recipes, quick.teacher_seed)
     record = records.read_record(RESULTS / "shapes" / _file_name(plan.config(teacher)))
-    facts = network_facts(models.create("resnet20", 20, seed=0), 20) | {"weights": record["final_weights"]}
-    plan.facts[teacher] = facts
+    plan.facts[teacher] = network_facts(plan.network(teacher), train.num_classes) | {"weights": record["final_weights"]}
     names = {_file_name(plan.config(student)) for student in students}
-    assert len(names) == 20 and all((RESULTS / "shapes" / name).exists() for name in names)
+    assert len(names) == 5 * len(quick.seeds)
+    assert not [name for name in names if not (RESULTS / "shapes" / name).exists()]
+
+
+@pytest.mark.parametrize("folder", [folder.name for folder in RESULTS.glob("shapes*")])
+def test_what_has_kd_beside_it_has_its_control(folder):
+    for _, part in experiments.read_results(RESULTS / folder).groupby("group"):
+        beside = part[part.method.str.partition("@")[0].str.endswith("+kd") & (part.state == "finished")]
+        control = part[part.method == experiments.KD_AS_PARTNER]
+        assert set(beside.seed) <= set(control.seed), "KD at 1 and 1, under the same seeds"
 
 
 def test_the_tidy_table_holds_every_record():

@@ -54,7 +54,7 @@ def read_results(*folders: str | os.PathLike) -> pd.DataFrame:
     that did. Probes have target, train_accuracy, C and source_accuracy besides; a benchmark has one row per way, whose
     name stands as its method. Errors are those of `read_records`.
     """
-    return tidy(read_records(*folders)).drop(columns="record")
+    return tidy(read_records(*folders)).drop(columns="record", errors="ignore")
 
 
 def tidy(records: list[dict]) -> pd.DataFrame:

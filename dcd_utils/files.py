@@ -3,11 +3,16 @@
 import contextlib
 import hashlib
 import os
+import re
+import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 _PARTIAL = ".partial"
 _STALE = 3600  # seconds after which an unfinished file is nobody's
+_PAUSES = (0.01, 0.03, 0.1, 0.3, 1.0) if os.name == "nt" else ()  # seconds between attempts, see `patiently`
 
 
 def data_dir() -> Path:
@@ -37,15 +42,38 @@ def write_whole(path: Path, content: bytes | str) -> None:
             file.write(content.encode() if isinstance(content, str) else content)
             file.flush()
             os.fsync(file.fileno())
-        os.replace(partial, path)
+        patiently(os.replace, partial, path)
     finally:
         partial.unlink(missing_ok=True)
-    with contextlib.suppress(OSError):  # not every system lets a folder be opened and synced
+    with contextlib.suppress(OSError):  # a folder cannot be opened on Windows, nor synced on every disk
         folder = os.open(path.parent, os.O_RDONLY)
         try:
             os.fsync(folder)
         finally:
             os.close(folder)
+
+
+def patiently(call: Callable, *arguments: Any) -> Any:
+    """Return `call(*arguments)`, on Windows at the latest attempt of several: a file that another process is reading
+    cannot be replaced there, nor one that is being replaced be read, and either is a PermissionError."""
+    for pause in _PAUSES:
+        with contextlib.suppress(PermissionError):
+            return call(*arguments)
+        time.sleep(pause)
+    return call(*arguments)
+
+
+def file_name(label: str) -> str:
+    """Return a label with a dot for each character that the name of a file cannot have on some system."""
+    return re.sub(r'[<>:"/\\|?*\x00-\x1f]', ".", label)
+
+
+def print_anything() -> None:
+    """Let a program print an escape for what its console cannot show, instead of ending in a UnicodeEncodeError: to a
+    pipe or a file, Windows prints in the encoding of its language."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def remove_partials(folder: Path, older_than: float = 0.0) -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from dcd_utils.files import data_dir, write_whole
+from dcd_utils.files import data_dir, print_anything, write_whole
 
 NOTEBOOKS = Path(__file__).resolve().parent.parent / "notebooks"
 
@@ -90,6 +90,7 @@ def execute(path: Path, output: Path, parameters: dict | None, in_place: bool, b
 
 
 def main(arguments: list[str] | None = None) -> int:
+    print_anything()
     parser = argparse.ArgumentParser(prog="python -m dcd_utils.notebooks", description="Execute the notebooks.")
     parser.add_argument("notebooks", nargs="*", type=Path, help="default: all of notebooks/, in their order")
     parser.add_argument("--in-place", action="store_true", help="renew the committed notebooks as well")

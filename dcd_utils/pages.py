@@ -70,9 +70,11 @@ def small_png(encoded: str) -> str:
 
 def without_machine_paths(text: str) -> str:
     """Return the text with this machine's folders cut off, so that an output reads the same from any checkout."""
-    text = re.sub(r"[^\s\"']*/ipykernel_\d+/\d+\.py", "<cell>", text)
-    places = {f"{data_dir()}/": "data/", str(data_dir()): "data", f"{CHECKOUT}/": "", str(CHECKOUT): "."}
-    places |= {f"{sys.prefix}/": "", f"{Path.home()}/": "~/"}
+    text = re.sub(r"[^\s\"']*[/\\]ipykernel_\d+[/\\]\d+\.py", "<cell>", text)
+    places = {str(data_dir()): "data", str(CHECKOUT): "."}
+    for end in ("/", os.sep):
+        places |= {f"{data_dir()}{end}": "data/", f"{CHECKOUT}{end}": "", f"{sys.prefix}{end}": ""}
+        places[f"{Path.home()}{end}"] = "~/"
     for place in sorted(places, key=len, reverse=True):  # the innermost folder first
         text = text.replace(place, places[place])
     return text

@@ -33,7 +33,7 @@ def write_record(path: Path, record: dict) -> None:
 def read_record(path: Path) -> dict[str, Any]:
     """Read a record, without its checksum; ValueError if the file is damaged, or is something else."""
     try:
-        record = json.loads(path.read_bytes())
+        record = json.loads(files.patiently(path.read_bytes))
         if not isinstance(record, dict) or not {"kind", "state", "config", "sha256"} <= set(record):
             raise ValueError(f'"{path}" is no record of a run, and does not belong there')
         if record.pop("sha256") != _checksum(record):

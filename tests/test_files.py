@@ -1,4 +1,5 @@
 import os
+import stat
 import subprocess
 import sys
 import time
@@ -16,7 +17,8 @@ def test_the_data_folder_is_the_one_that_the_environment_names(tmp_path, monkeyp
     monkeypatch.setenv("DCD_DATA", str(tmp_path / "mine"))
     assert files.data_dir() == tmp_path / "mine"
     monkeypatch.setenv("DCD_DATA", "~/mine")
-    monkeypatch.setenv("HOME", str(tmp_path))
+    for home in ("HOME", "USERPROFILE"):  # the latter on Windows
+        monkeypatch.setenv(home, str(tmp_path))
     assert files.data_dir() == tmp_path / "mine"
     monkeypatch.delenv("DCD_DATA")
     assert files.data_dir().name == "data" and (files.data_dir().parent / "pyproject.toml").exists()
@@ -46,6 +48,66 @@ def test_a_file_is_written_whole_and_synced_before_it_takes_its_name(tmp_path, m
     assert order[2:] == ["sync"] or os.name == "nt", "the folder, which holds the name"
     files.write_whole(path, b"bytes")
     assert path.read_bytes() == b"bytes" and partials(path.parent) == []
+
+
+def busy(times, call):
+    """`call`, which Windows refuses so many times because another process has the file open."""
+    left = [None] * times
+
+    def refused(*arguments):
+        if left:
+            left.pop()
+            raise PermissionError(13, "Access is denied", *arguments[:1])
+        return call(*arguments)
+
+    return refused
+
+
+def test_on_windows_a_write_waits_for_those_who_read_the_file(tmp_path, monkeypatch):
+    path, move = tmp_path / "file.txt", os.replace
+    path.write_text("old", encoding="utf-8")
+    monkeypatch.setattr(files, "_PAUSES", (0, 0, 0))
+    monkeypatch.setattr(os, "replace", busy(3, move))
+    files.write_whole(path, "new")
+    assert path.read_bytes() == b"new" and partials(tmp_path) == []
+    monkeypatch.setattr(os, "replace", busy(4, move))
+    with pytest.raises(PermissionError):
+        files.write_whole(path, "newer")
+    monkeypatch.setattr(files, "_PAUSES", ())
+    monkeypatch.setattr(os, "replace", busy(1, move))
+    with pytest.raises(PermissionError):
+        files.write_whole(path, "newer")
+    assert path.read_bytes() == b"new" and partials(tmp_path) == []
+
+
+def test_a_folder_that_cannot_be_opened_or_synced_does_no_harm(tmp_path, monkeypatch):
+    def windows(path, flags):
+        raise PermissionError(13, "Permission denied", str(path))
+
+    def some_disks(descriptor, sync=os.fsync):
+        if stat.S_ISDIR(os.fstat(descriptor).st_mode):
+            raise OSError(22, "Invalid argument")
+        sync(descriptor)
+
+    for name, call in (("open", windows), ("fsync", some_disks)):
+        with monkeypatch.context() as patch:
+            patch.setattr(os, name, call)
+            files.write_whole(tmp_path / name, "text")
+        assert (tmp_path / name).read_bytes() == b"text"
+
+
+def test_a_label_becomes_a_name_that_every_system_takes():
+    name = "timm.a.b-dcd+kd@alpha=0.5,weight=2 ..x...y...z."
+    assert files.file_name('timm/a:b-dcd+kd@alpha=0.5,weight=2 <"x">|y?*\\z\n') == name == files.file_name(name)
+
+
+def test_what_a_console_cannot_show_is_printed_as_an_escape():
+    code = "from dcd_utils import files; files.print_anything(); print('71.2 \u00b1 0.3, \u732b')"
+    environment = os.environ | {"PYTHONPATH": os.path.dirname(os.path.dirname(files.__file__))}
+    for encoding, expected in (("cp1252", b"71.2 \xb1 0.3, \\u732b"), ("ascii", b"71.2 \\xb1 0.3, \\u732b")):
+        settings = environment | {"PYTHONIOENCODING": f"{encoding}:strict"}
+        child = subprocess.run([sys.executable, "-c", code], env=settings, capture_output=True, check=True)
+        assert child.stdout.strip() == expected
 
 
 @pytest.mark.parametrize("name", ["fsync", "replace"])

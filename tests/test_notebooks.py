@@ -228,12 +228,13 @@ def alive(pid: int) -> bool:
 @pytest.mark.parametrize("jobs", ["1", "2"])
 @pytest.mark.parametrize(
     ("number", "everyone"),
-    [(signal.SIGINT, True), (signal.SIGTERM, False), (signal.SIGKILL, False)],
+    [("SIGINT", True), ("SIGTERM", False), ("SIGKILL", False)],  # the last is no name on Windows
     ids=["Ctrl-C", "terminated", "killed"],
 )
 def test_a_signal_ends_everything(course, tmp_path, number, everyone, jobs):
     """Ctrl-C reaches every process of the terminal, the others the runner alone; no kernel outlives it."""
     started = tmp_path / "started"
+    number = getattr(signal, number)
     sleep = (
         f"import os, time; open({str(started)!r}, 'a').write(f'{{os.getpid()}} {{os.getppid()}}\\n'); time.sleep(120)"
     )
@@ -261,7 +262,7 @@ def test_a_signal_ends_everything(course, tmp_path, number, everyone, jobs):
         assert complained == ""
 
 
-@pytest.mark.skipif(shutil.which("make") is None, reason="make is not installed")
+@pytest.mark.skipif(os.name == "nt" or shutil.which("make") is None, reason="signals of POSIX, and make")
 def test_make_tutorial_ends_on_a_termination(course, tmp_path):
     started = tmp_path / "started"
     sleep = f"import os, time; open({str(started)!r}, 'w').write(str(os.getpid())); time.sleep(120)"

@@ -1,8 +1,9 @@
 import json
+from pathlib import Path
 
 import pytest
 
-from dcd_utils import runtime
+from dcd_utils import files, runtime
 from dcd_utils.records import KINDS, STATES, make_record, read_record, write_record
 
 
@@ -52,6 +53,20 @@ def test_a_record_that_was_changed_in_any_way_is_damaged(tmp_path):
     path.write_bytes(contents[4])
     with pytest.raises(ValueError, match="is damaged .its content does not match its checksum"):
         read_record(path)
+
+
+def test_on_windows_a_record_that_is_being_replaced_is_read_a_little_later(tmp_path, monkeypatch):
+    write_record(path := tmp_path / "a.json", record())
+    answers, read = [PermissionError(13, "Permission denied", str(path))] * 2, Path.read_bytes
+
+    def busy(path):
+        if answers:
+            raise answers.pop()
+        return read(path)
+
+    monkeypatch.setattr(Path, "read_bytes", busy)
+    monkeypatch.setattr(files, "_PAUSES", (0, 0))
+    assert read_record(path) == record() and not answers
 
 
 @pytest.mark.parametrize("content", [[], {}, {"kind": "train", "state": "finished"}, 3])

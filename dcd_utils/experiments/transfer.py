@@ -7,7 +7,7 @@ from pathlib import Path
 
 from torch import nn
 
-from dcd_utils import analysis, losses, models
+from dcd_utils import analysis, files, losses, models
 from dcd_utils.data import ImageSet
 from dcd_utils.experiments.plan import course_runs
 from dcd_utils.experiments.profiles import Profile
@@ -52,7 +52,7 @@ def transfer(
     networks |= {key: (run.model, run.config, run.accuracy) for key, run in students.items()}
     folders = []
     for name, sets in targets.items():
-        folders.append(results / f"transfer-{train.name}-{name}".replace(" ", "_"))
+        folders.append(results / files.file_name(f"transfer-{train.name}-{name}").replace(" ", "_"))
         data = {"name": train.name, "target": name, "train": len(sets[0]), "test": len(sets[1])}
         data["classes"] = sets[0].num_classes
         for (method, seed), (network, run, accuracy) in networks.items():
@@ -66,7 +66,7 @@ def _probe(folder: Path, network: nn.Module, run: dict, sets: tuple, data: dict,
     train, test = sets
     facts = {"kind": "probe", "format": 2, "seed": 0, "train": train.digest(), "test": test.digest(), "run": run}
     label = f"{labels['teacher']}-{labels['student']}-{labels['method']}-seed{labels['seed']}"
-    path = folder / f"{label}-{config_hash(facts)}.json".replace("/", ".")
+    path = folder / files.file_name(f"{label}-{config_hash(facts)}.json")
     if path.exists() and read_record(path)["state"] == "finished":
         print(f"{label} to {data['target']}: probed before with exactly this config", flush=True)
         return

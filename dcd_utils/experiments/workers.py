@@ -11,6 +11,8 @@ from typing import Any
 
 import torch
 
+from dcd_utils import files
+
 
 def share(work: Callable[[Any], None], options: Any, jobs: int) -> None:
     """Call `work(options)` in so many processes of one thread each, or here if it is one.
@@ -45,6 +47,7 @@ def _answer(module: str, function: str, options: Any, answers: Any) -> None:
     """Work in one of several processes; answer what is wrong, or None."""
     import importlib
 
+    files.print_anything()
     torch.set_num_threads(1)
     if parent := multiprocessing.parent_process():
         # killed, the parent cannot end its workers, and they would go on unseen

@@ -93,7 +93,7 @@ def config_hash(config: dict) -> str:
 def run_name(config: dict, method: str | None = None) -> str:
     """Return the name of a run's folder, and of its record in a folder of results."""
     label = f"{config['network']['name']}-{method or config['method']}-seed{config['seed']}-{config_hash(config)}"
-    return label.replace("/", ".")
+    return files.file_name(label)
 
 
 def differences(known: Any, new: Any, place: str = "") -> str:

@@ -212,7 +212,8 @@ class RunFolder:
     def _remove_checkpoints(self, but: str = "") -> None:
         for checkpoint in self.path.glob("checkpoint-*.pt"):
             if checkpoint.name != but:
-                checkpoint.unlink()
+                with contextlib.suppress(PermissionError):  # Windows, while somebody reads it: the next call removes it
+                    checkpoint.unlink()
 
     def _read(self, name: str, advice: str) -> bytes:
         path = self.path / name

@@ -1,6 +1,7 @@
 """The planner: every run once, records that carry a grid on, and what cannot be trained."""
 
 import contextlib
+import re
 import shutil
 import threading
 import time
@@ -276,7 +277,7 @@ def test_a_failed_run_does_not_stop_the_others_and_is_tried_again_without_its_fo
     assert table.group.nunique() == 1 and "| DCD | failed |" in experiments.report(tmp_path / "r")
 
     [run] = (data_dir() / "runs").glob("resnet8-dcd-*")
-    with no_training(), pytest.raises(RuntimeError, match=f'as before: delete "{run}" to try again'):
+    with no_training(), pytest.raises(RuntimeError, match=re.escape(f'as before: delete "{run}" to try')):
         grid(tiny, tmp_path / "r", ["dcd", "kd"])
     shutil.rmtree(run)
     records = grid(tiny, tmp_path / "r", ["dcd", "kd"])

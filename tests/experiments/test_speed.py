@@ -1,5 +1,7 @@
 """The benchmark: every way is timed and trains what it should, and its figures follow from each other."""
 
+import pickle
+
 import pytest
 import torch
 
@@ -54,6 +56,7 @@ def test_the_plain_way_decodes_and_augments_image_by_image():
     source = speed.PlainImages(images)
     image, label = source[0]
     assert len(source) == 2 and label == 1 and image.shape == (3, 32, 32)
+    assert len(pickle.loads(pickle.dumps(source))) == 2, "to a worker process it travels so, but for Linux"
     allowed = {tuple(view) for view in images.batch(torch.zeros(162, dtype=torch.long), torch.arange(162)).numpy()
                .round(4).reshape(162, -1)[:, :64].tolist()}  # fmt: skip
     for _ in range(5):
@@ -87,6 +90,21 @@ def test_students_and_teachers_do_what_their_way_says(monkeypatch):
         seconds, _ = bench.measure(way)
         assert seconds > 0 and in_steps == expected, way
         assert any(size == 8 for size in answers) == (way != "student_alone")
+
+
+def test_where_memory_cannot_be_measured_it_is_unknown(monkeypatch):
+    def windows(name):
+        return "/" in name  # as ctypes looks there at the name that it is given, None
+
+    def absent(path, *_, **__):
+        raise FileNotFoundError(2, "No such file or directory", str(path))
+
+    for library in (windows, lambda name: object()):  # macOS: a library without malloc_trim
+        monkeypatch.setattr(speed.ctypes, "CDLL", library)
+        monkeypatch.setattr(speed.Path, "write_text", absent)
+        monkeypatch.setattr(speed.Path, "read_text", absent)
+        speed.reset_peak(torch.device("cpu"))
+        assert speed.peak(torch.device("cpu")) is None
 
 
 def test_hours_of_a_grid():

@@ -1,0 +1,170 @@
+"""What to expect here: what is at hand, how fast this machine trains, how long the course and CIFAR-100 would take."""
+
+from __future__ import annotations
+
+import importlib.util
+import inspect
+import shutil
+import statistics
+import time
+from collections.abc import Iterable, Iterator
+
+import torch
+
+from dcd_utils import files, losses, models, runtime
+from dcd_utils.data import ImageSet, shapes
+from dcd_utils.experiments.profiles import profile
+from dcd_utils.records import read_record
+from dcd_utils.training import FrozenTeacher, Job, NoTeacher, Recipe, train_epoch
+from dcd_utils.training.loop import make_optimizer
+from dcd_utils.training.recipe import resolve_precision
+from dcd_utils.training.runs import RECORD
+
+SECONDS, LONGER = 0.6, 2.5  # for a measurement of a quick network, and of a network of the full profile
+CIFAR100 = 50_000, 10_000  # images to train and to test on
+DATA_SETS = {"CIFAR-100": "cifar-100-python", "STL-10": "stl10_binary", "Tiny ImageNet": "tiny-imagenet-200.zip"}
+
+
+def doctor() -> Iterator[tuple[str, str]]:
+    """Yield (what, finding), one after another: what is at hand at once, then what takes some seconds to measure.
+
+    Raises:
+        ValueError: a record that comes with the course is damaged.
+        RuntimeError: the device cannot train, for want of memory for instance.
+    """
+    quick, full, device = profile("quick"), profile("full"), runtime.device()
+    yield "versions", ", ".join(f"{name} {version}" for name, version in runtime.versions().items())
+    yield "hardware", runtime.hardware()
+    none = "" if torch.cuda.is_available() or runtime.has_apple_gpu() else ": PyTorch finds no GPU"
+    yield "device", f"{device}{none} (another: DCD_DEVICE=NAME)"
+    yield "data", str(files.data_dir())
+    course, own = (list(folder.glob(f"*/{RECORD}")) for folder in (files.course_dir(), files.data_dir() / "runs"))
+    yield "runs", f"{len(course)} come with the course, {len(own)} of your own"
+    there = {name: (files.data_dir() / path).exists() for name, path in DATA_SETS.items()}
+    yield "downloads", _at_hand(there)
+    yield "optional", _at_hand({"timm": importlib.util.find_spec("timm"), "make": shutil.which("make")})
+
+    rates = {}
+    for name in (quick.student, quick.teacher):
+        measured = measure(name, 20, quick.recipe, SECONDS)
+        rates[name] = max(measured.values())
+        by_threads = ", ".join(f"{rate:,.0f} with {_threads(number)}" for number, rate in measured.items())
+        yield name, f"images/s in training: {by_threads}"
+    records = [record for record in map(read_record, course) if record.get("history")]
+    if records:
+        what, seconds = f"all {len(records)} runs that come with the course", retraining(records, rates, quick.student)
+    else:
+        what, seconds = "the quick profile's runs (none comes with the course)", quick_runs(rates)
+    yield "--retrain", f"{duration(seconds)} for {what}, one after another"
+
+    best = max(measured, key=measured.get)
+    for name, teacher, role in ((full.student, full.teacher, "as DCD+KD student"), (full.teacher, None, "as teacher")):
+        [rate] = measure(name, 100, full.recipe, LONGER, teacher, (best,)).values()
+        seconds = full.recipe.epochs * worth(*CIFAR100) / rate
+        yield "CIFAR-100", f"{duration(seconds)} for {name} {role}, {full.recipe.epochs} epochs ({rate:,.0f} images/s)"
+    assumed = "random images, as busy as now, the better number of threads, a live teacher on CIFAR-100"
+    yield "assumed", f"{assumed}; testing an image takes a third of training on it"
+
+
+def measure(
+    network: str, classes: int, recipe: Recipe, seconds: float, teacher: str | None = None,
+    threads: Iterable[int] | None = None,
+) -> dict[int, float]:
+    """Return images per second of `train_epoch` on random images of 32x32, by number of threads.
+
+    Args:
+        recipe: its batch size and precision are followed.
+        seconds: to measure for, for each number of threads.
+        teacher: None: the network learns from labels alone; a name: by DCD+KD, while the teacher answers live.
+        threads: None: one, and as many as PyTorch has.
+    """
+    device, most = runtime.device(), torch.get_num_threads()
+    if device.type == "cpu":
+        runtime.reuse_freed_memory()
+
+    def create(name: str) -> torch.nn.Module:
+        layout = torch.channels_last if device.type in ("cuda", "cpu") else torch.contiguous_format
+        return models.create(name, classes, seed=0).to(device, memory_format=layout)
+
+    student = create(network)
+    recipe = recipe.but(precision=resolve_precision(recipe.precision, device, student))
+    size = recipe.batch_size * (20 if device.type == "cuda" else 1)
+    pixels = torch.randint(0, 256, (size, 3, 32, 32), dtype=torch.uint8, generator=runtime.generator("doctor"))
+    names = tuple(map(str, range(classes)))
+    images = ImageSet(pixels, torch.arange(size) % classes, names, (0.5,) * 3, (0.25,) * 3).to(device)
+    objective, guide = losses.Objective(), NoTeacher()
+    if teacher is not None:
+        guide, pair = FrozenTeacher(create(teacher)), images.batch(torch.arange(2, device=device))
+        with torch.no_grad():
+            objective = losses.objective("dcd+kd", student.eval().features(pair), guide(pair)).to(device)
+    job, rates = Job(student, objective, guide, images, None, recipe), {}
+    try:
+        for number in threads or sorted({1, most} if device.type == "cpu" else {most}):
+            torch.set_num_threads(number)
+            rates[number] = size / _seconds_per_pass(job, seconds)
+    finally:
+        torch.set_num_threads(most)
+    return rates
+
+
+def _seconds_per_pass(job: Job, seconds: float) -> float:
+    """The median over the passes that fit into this time; the first, a warm-up, counts only where no other fits."""
+    optimizer, times = make_optimizer(job), []
+    began = _now(job)
+    while not times or _now(job) - began + times[-1] < seconds:
+        start = _now(job)
+        train_epoch(job, optimizer, 0)
+        times.append(_now(job) - start)
+    return statistics.median(times[1:] or times)
+
+
+def _now(job: Job) -> float:
+    torch.get_device_module(job.train.device).synchronize()
+    return time.perf_counter()
+
+
+def worth(train: int, test: int) -> float:
+    """Return how many images an epoch of training and testing is worth, in the time of training on one."""
+    return train + test / 3
+
+
+def retraining(records: list[dict], rates: dict[str, float], student: str) -> float:
+    """Return the seconds that the runs of these records would take here.
+
+    A run is slower than `rates` of its network (images per second alone; of `student`, where its own is not among them)
+    as its log is slower than the logs of that network trained alone.
+    """
+    logged = [statistics.median(row["images_per_second"] for row in record["history"]) for record in records]
+    alone = {name: [] for name in rates}
+    for record, speed in zip(records, logged, strict=True):
+        if record["config"]["method"] == "alone":
+            alone.setdefault(record["config"]["network"]["name"], []).append(speed)
+    total = 0.0
+    for record, speed in zip(records, logged, strict=True):
+        name = record["config"]["network"]["name"]
+        like = name if name in rates else student
+        speed_here = rates[like] * speed / statistics.median(alone[like] or [speed])
+        total += len(record["history"]) * worth(record["data"]["train"], record["data"]["test"]) / speed_here
+    return total
+
+
+def quick_runs(rates: dict[str, float]) -> float:
+    """Return the seconds of the quick profile's teacher and of its students, four for each seed."""
+    quick, sizes = profile("quick"), inspect.signature(shapes.load).parameters.values()
+    epochs = {quick.teacher: quick.teacher_recipe.epochs, quick.student: 4 * len(quick.seeds) * quick.recipe.epochs}
+    return worth(*(size.default for size in sizes)) * sum(epochs[name] / rates[name] for name in epochs)
+
+
+def duration(seconds: float) -> str:
+    """Return a time in words, to two digits."""
+    amount, unit = (seconds / 60, "minutes") if seconds < 5400 else (seconds / 3600, "hours")
+    return f"{amount:,.0f} {unit}" if amount >= 9.5 else f"{amount:.1f} {unit}"
+
+
+def _threads(number: int) -> str:
+    return "one thread" if number == 1 else f"{number} threads"
+
+
+def _at_hand(there: dict[str, object]) -> str:
+    parts = {"there": [name for name in there if there[name]], "absent": [name for name in there if not there[name]]}
+    return "; ".join(f"{word}: {', '.join(names)}" for word, names in parts.items() if names)

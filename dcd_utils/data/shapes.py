@@ -79,7 +79,7 @@ def _draw(labels: np.ndarray, shapes: list[Test], textures: list[Test], rng: np.
     cover = _cover(_by_kind(shapes, rng.integers(0, len(shapes), len(labels)), x, y))
     image = image + cover * (random(0, 1, 3, 1, 1) - image)
 
-    x, y = _object_coordinates(random, radius=(8.5, 12.5), margin=10)
+    x, y = _object_coordinates(random, radius=(8.9, 12.6), margin=10.75)
     inside = _by_kind(shapes, kinds, x, y)
     shadow = np.pad(_cover(inside), ((0, 0), (0, 0), (1, 0), (1, 0)))[:, :, :-1, :-1]  # down to the right by a pixel
     image = image * (1 - 0.4 * shadow)
@@ -115,9 +115,9 @@ def _enlarge(grid: np.ndarray) -> np.ndarray:
 
 def _object_coordinates(random: Callable, radius: tuple[float, float], margin: float):
     """Positions of a grid twice as fine as the pixels in units of each object's radius, moved and turned with it by up
-    to 45 degrees: two [B, 64, 64]."""
+    to 40 degrees: two [B, 64, 64]."""
     left, top, size = random(margin, SIDE - margin, 1, 1), random(margin, SIDE - margin, 1, 1), random(*radius, 1, 1)
-    tangent = random(1 - np.sqrt(2), np.sqrt(2) - 1, 1, 1)  # of half the angle: gives its cosine and sine exactly
+    tangent = random(-0.36, 0.36, 1, 1)  # of half the angle: gives its cosine and sine exactly
     cosine, sine = (1 - tangent * tangent) / (1 + tangent * tangent) / size, 2 * tangent / (1 + tangent * tangent) / size
     places = (np.arange(2 * SIDE) + 0.5) / 2
     across, down = places - left, places[:, None] - top  # [B, 1, 64] and [B, 64, 1]

@@ -13,7 +13,7 @@ from dcd_utils.data import ImageSet
 from dcd_utils.fingerprint import fingerprint, is_settled
 from dcd_utils.training.recipe import Recipe
 
-FORMAT = 2  # part of every config: raise it when the same config would train to other weights than before
+FORMAT = 3  # part of every config: raise it when the same config would train to other weights than before
 
 
 def config(

@@ -80,6 +80,17 @@ def test_conda_environment_installs_the_same():
     assert f'-c constraints.txt -e ".[{extras}]"' in (CHECKOUT / "Makefile").read_text(encoding="utf-8")
 
 
+def test_the_workflow_tests_three_systems_and_the_lower_bounds():
+    jobs = yaml.safe_load((CHECKOUT / ".github" / "workflows" / "ci.yml").read_text(encoding="utf-8"))["jobs"]
+    runs = jobs["tests"]["strategy"]["matrix"]["include"]
+    assert {run["os"].partition("-")[0] for run in runs} == {"ubuntu", "macos", "windows"}
+    assert {step.get("run") for step in jobs["all"]["steps"]} >= {"bash .ci/run"}
+    oldest, versions = PROJECT["requires-python"].removeprefix(">="), {run["python"] for run in runs}
+    assert all(isinstance(version, str) for version in versions), "3.10 without quotes is 3.1"
+    assert [run["python"] for run in runs if run["versions"].startswith("lowest")] == [oldest]
+    assert versions >= {oldest, "3.11", "3.13"}
+
+
 def test_every_file_that_the_readme_names_exists():
     text = (CHECKOUT / "README.md").read_text(encoding="utf-8")
     linked = re.findall(r"\]\(([^)#\s]+)[^)]*\)|src=\"([^\"]+)\"", text)

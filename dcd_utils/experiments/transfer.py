@@ -7,8 +7,9 @@ from pathlib import Path
 
 from torch import nn
 
-from dcd_utils import analysis, files, losses, models
+from dcd_utils import analysis, files, models
 from dcd_utils.data import ImageSet
+from dcd_utils.experiments.methods import settings_of, spelt_out
 from dcd_utils.experiments.plan import course_runs
 from dcd_utils.experiments.profiles import Profile
 from dcd_utils.records import make_record, read_record, write_record
@@ -25,8 +26,8 @@ def transfer(
     Return the folders of the records, one per target: transfer-<source>-<target> in `results`.
 
     Args:
-        methods: "alone", methods as for `distill`; "random": the student before any training. The teacher is always
-            probed.
+        methods: "alone", methods as `reproduce` takes them; "random": the student before any training. The teacher is
+            always probed.
         train, test: the image sets to learn from.
         targets: name -> (train, test) of the data sets that the networks never saw.
 
@@ -35,16 +36,15 @@ def transfer(
             from; nothing is then trained.
     """
     methods = list(dict.fromkeys(method.lower() for method in methods))
-    distilled = [method for method in methods if method not in ("random", "alone")]
-    for method in distilled:
-        losses.parse(method)  # a misspelt method fails here, not after the trainings
+    learned = spelt_out(method for method in methods if method != "random")  # a misspelt method fails here
+    distilled = [settings_of(method) for method in learned if method != "alone"]
     for name, (target_train, _) in targets.items():
         if target_train.digest() == train.digest():
             raise ValueError(f'target "{name}": the networks learn on just these images; choose another data set')
     pair = [models.create(name, train.num_classes, seed=0) for name in (profile.student, profile.teacher)]
-    for method in distilled:
-        check_method(*pair, train, method, profile.recipe.batch_size)
-    teacher, students = course_runs(profile, [method for method in methods if method != "random"], train, test)
+    for method, options, weights in distilled:
+        check_method(*pair, train, method, profile.recipe.batch_size, weights, options)
+    teacher, students = course_runs(profile, learned, train, test)
     networks = {("teacher", profile.teacher_seed): (teacher.model, teacher.config, teacher.accuracy)}
     for seed in profile.seeds if "random" in methods else ():
         fresh = models.create(profile.student, train.num_classes, seed=seed).to(train.device)

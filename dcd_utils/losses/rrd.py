@@ -14,8 +14,8 @@ class RRDLoss(EmbeddingLoss):
 
     Both features pass a linear map and are scaled to unit length; the teacher's embeddings enter the queue, the oldest
     leave. target = softmax(teacher . queue / teacher_temperature), loss = -mean_i sum_k target_ik log softmax(student .
-    queue / temperature)_ik (arXiv:2407.12073, eq. 6). No gradient reaches the teacher's map: it stays as drawn but for
-    weight decay, which the normalisation undoes. The authors' queue starts with normalised columns instead of rows and
+    queue / temperature)_ik (arXiv:2407.12073, eq. 6). No gradient reaches the teacher's map: it stays as
+    drawn (the optimiser passes over what has none, weight decay and all). The authors' queue starts with normalised columns instead of rows and
     fails when its end is not met by a whole batch; this one starts with unit rows and wraps around.
 
     Args:
@@ -30,7 +30,7 @@ class RRDLoss(EmbeddingLoss):
     ):
         super().__init__(student_dim, teacher_dim, embed_dim)
         self.temperature, self.teacher_temperature = temperature, teacher_temperature
-        self.register_buffer("queue", F.normalize(torch.randn(queue_size, embed_dim)))
+        self.register_buffer("queue", F.normalize(torch.empty(queue_size, embed_dim).normal_()))
         self.register_buffer("next", torch.zeros((), dtype=torch.int64))
 
     def forward(self, student: Tensor, teacher: Tensor) -> Tensor:

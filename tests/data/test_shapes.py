@@ -10,8 +10,14 @@ from dcd_utils import data
 from dcd_utils.data import shapes
 
 DIGESTS = {
-    "shapes": ("83473c63adffaca359d80c293de1e081ceea0239d7c72064db2b85bf905984cc", "7e74a3e0ec3807b5db50650ce8d2ee53e98a5e636b166689a18fd8e974835927"),
-    "new_shapes": ("34e0bf53ef52032b2323c39c5b88f2eb38f1dcef542d833b03142beaaa34656d", "951c7343f3ea0cdc57442f8b855a55952d9026f1bb549504281574a1f1739e0b"),
+    "shapes": (
+        "83473c63adffaca359d80c293de1e081ceea0239d7c72064db2b85bf905984cc",
+        "7e74a3e0ec3807b5db50650ce8d2ee53e98a5e636b166689a18fd8e974835927",
+    ),
+    "new_shapes": (
+        "34e0bf53ef52032b2323c39c5b88f2eb38f1dcef542d833b03142beaaa34656d",
+        "951c7343f3ea0cdc57442f8b855a55952d9026f1bb549504281574a1f1739e0b",
+    ),
 }
 
 

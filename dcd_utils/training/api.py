@@ -38,6 +38,10 @@ def train(
         wait: whether to wait for another process that is training this very run, and then to load it.
         retrain: leave the runs that come with the course aside. What was trained here is still loaded.
 
+    On a CPU, training has as many threads as PyTorch, or one while other programs want the cores. The number decides
+    the last bits (docs/speed.md): a run taken up again ends as an unbroken one would as long as it stays. With
+    OMP_NUM_THREADS=1 it always does.
+
     Raises:
         ValueError: the outputs do not match the classes, train and test disagree, nothing in the network can be
             trained, the folder holds another run, or a file of the run is damaged.

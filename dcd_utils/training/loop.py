@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from dcd_utils import runtime
 from dcd_utils.data import ImageSet, views
 from dcd_utils.losses import Objective
+from dcd_utils.training import threads
 from dcd_utils.training.recipe import Recipe, autocast, resolve_precision
 from dcd_utils.training.teacher import FrozenTeacher, NoTeacher, compiled
 
@@ -120,17 +121,19 @@ def fit(
         job.objective.load_state_dict(state["objective"])
         optimizer.load_state_dict(state["optimizer"])
         history = list(state["history"])
-    for epoch in range(len(history), job.recipe.epochs):
-        start = time.perf_counter()
-        row = {"epoch": epoch + 1, **train_epoch(job, optimizer, epoch)}
-        seconds = time.perf_counter() - start
-        if job.test is not None:
-            row["test_accuracy"], row["test_top5"] = evaluate(job.model, job.test, precision=job.recipe.precision)
-        row["learning_rate"] = optimizer.param_groups[0]["lr"]
-        row |= {"seconds": round(seconds, 3), "images_per_second": round(len(job.train) / seconds, 1)}
-        history.append(row)
-        states = {name: part.state_dict() for name, part in (("model", job.model), ("objective", job.objective))}
-        on_epoch({**states, "optimizer": optimizer.state_dict(), "history": history})
+    optimizer.register_step_post_hook(lambda *_: threads.settle())
+    with threads.fastest(job.train.device, fixed=job.plain or job.compile):
+        for epoch in range(len(history), job.recipe.epochs):
+            start = time.perf_counter()
+            row = {"epoch": epoch + 1, **train_epoch(job, optimizer, epoch)}
+            seconds = time.perf_counter() - start
+            if job.test is not None:
+                row["test_accuracy"], row["test_top5"] = evaluate(job.model, job.test, precision=job.recipe.precision)
+            row["learning_rate"] = optimizer.param_groups[0]["lr"]
+            row |= {"seconds": round(seconds, 3), "images_per_second": round(len(job.train) / seconds, 1)}
+            history.append(row)
+            states = {name: part.state_dict() for name, part in (("model", job.model), ("objective", job.objective))}
+            on_epoch({**states, "optimizer": optimizer.state_dict(), "history": history})
     return history
 
 
@@ -180,8 +183,10 @@ def evaluate(
     was_training = model.training
     model.eval()
     top1 = top5 = 0
-    with autocast(image_set.device, resolve_precision(precision, image_set.device, model)):
+    precision = resolve_precision(precision, image_set.device, model)
+    with threads.fastest(image_set.device), autocast(image_set.device, precision):
         for indices in torch.arange(len(image_set), device=image_set.device).split(batch_size):
+            threads.settle()
             logits = model(image_set.batch(indices))
             check_outputs(logits, image_set, "network")
             best = logits.topk(min(5, logits.shape[1])).indices == image_set.labels[indices, None]

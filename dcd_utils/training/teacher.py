@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from dcd_utils import files, runtime
 from dcd_utils.data import ImageSet, views
 from dcd_utils.models import Features
+from dcd_utils.training import threads
 from dcd_utils.training.config import network_facts
 from dcd_utils.training.recipe import autocast
 
@@ -142,7 +143,8 @@ class StoredTeacher(FrozenTeacher):
 
     Args:
         train: the images that the teacher is asked about.
-        precision, batch_size: of its forward passes. On a CPU the answers are, bit for bit, those of a live teacher.
+        precision, batch_size: of its forward passes. On a CPU the answers are, bit for bit, those of a live teacher
+            that has as many threads.
         cache: where to keep the table, with ":fp16" or ":bf16" behind it to store less than the network computes.
             "auto" takes the device's memory, or a file in `data/cache/`, or the memory, if the table fills at most
             half, a quarter, a quarter of what is free there.
@@ -187,6 +189,7 @@ class StoredTeacher(FrozenTeacher):
         rows = (indices * views.NUM_VIEWS + drawn).to(self.table.sums.device)
         missing = (~self.table.holds(rows)).nonzero()[:, 0].to(indices.device)
         for batch in missing.split(self.batch_size) if len(missing) else ():
+            threads.settle()
             answers = self._compute(indices[batch], drawn[batch])
             values = torch.cat([answers.pooled, answers.logits], dim=1)
             self.table.write(rows[batch.to(rows.device)], values)

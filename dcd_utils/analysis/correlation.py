@@ -27,10 +27,11 @@ def class_correlation(logits) -> np.ndarray:
 def logit_difference(student_logits, teacher_logits, labels, standardise: bool = False) -> np.ndarray:
     """Absolute difference of class-mean logits, diagonal set to zero: row = true class, column = logit, [C, C].
 
-    This is what the figures called "correlation matrix" in the released code of arXiv:2407.11802 show. It is no
-    correlation: it compares levels, so a student that only scales the teacher's logits differs from it. `standardise`,
-    an option there too, removes such scaling: it first brings the logits of each image to mean 0 and standard deviation
-    1 over the classes. Logits are [N, C], of the same images in the same order, and labels [N] their true classes.
+    With `standardise`, which first brings the logits of each image to mean 0 and standard deviation 1 over the classes,
+    this is what the figures called "correlation matrix" in the released code of arXiv:2407.11802 show (its script
+    switches the option on). It is no correlation: it compares levels, and nothing that happens within a class. Without
+    the option, a student that only scales the teacher's logits differs from it. Logits are [N, C], of the same images
+    in the same order, and labels [N] their true classes.
     """
     student, teacher = checks.same_images({"student logits": student_logits, "teacher logits": teacher_logits})
     classes, teacher_classes = student.shape[1], teacher.shape[1]

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import numpy as np
 from matplotlib.figure import Figure
 
-from dcd_utils.plots.style import DIVERGING, GREY, SEQUENTIAL, canvas, check_superclasses, heading, label, themed
+from dcd_utils.plots.style import DIVERGING, INK, PALE, SEQUENTIAL, canvas, check_superclasses, heading, label, themed
 
 _MOST_NAMES = 25  # beyond that many rows names are too small to read
 _MOST_NUMBERS = 8
@@ -20,7 +20,7 @@ def matrix(
     """Draw a matrix in colour, its numbers written in where it is small.
 
     Args:
-        values: [R, C]; what is not finite has no colour and reads "n/a".
+        values: [R, C]; what is not finite is hatched, and reads "n/a" where numbers are written.
         classes: the name of each row, and of each column unless there are `column_names`. Equal names in succession
             are written once, and of more than 25 about ten.
         superclasses, superclass_names: as in an ImageSet. They order rows and columns, with a border between two of
@@ -57,9 +57,10 @@ def matrix(
     aspect = "auto" if digits is not None and values.shape[1] > _MOST_NUMBERS else "equal"
     colours = DIVERGING if low < 0 else SEQUENTIAL
     image = ax.imshow(values, cmap=colours, vmin=low, vmax=high, aspect=aspect, interpolation="nearest")
+    ax.patch.set(hatch="//////", edgecolor=PALE, linewidth=0)  # seen where a value has no colour
     if digits is not None:
         _write(ax, image, values, digits)
-    line = {"color": GREY, "linewidth": 0.35 if many else 0.7}
+    line = {"color": INK, "linewidth": 0.4 if many else 0.6}
     for border in borders:
         ax.axhline(border - 0.5, **line)
         if values.shape[0] == values.shape[1]:
@@ -70,7 +71,7 @@ def matrix(
     places, names = _ticks(column_names)
     short = len(names) <= _MOST_NUMBERS and all(len(name) < 7 for name in names)
     ax.set_xticks(places, [] if nameless else names, rotation=0 if short else 90)
-    ax.set_yticks(*(_ticks(row_names) if digits is not None or not crowded or spec.is_first_col() else ([], [])))
+    ax.set_yticks(*_ticks(row_names))
     ax.tick_params(length=0, labelsize=9 if short else 7 if crowded else 8)
     ax.spines[:].set_visible(False)
     if bar:
@@ -82,7 +83,7 @@ def matrix(
 def matrices(
     panels: Mapping, classes, *, title: str = "", limits: tuple[float, float] | None = None, **shared
 ) -> Figure:
-    """Draw matrices side by side on one colour scale.
+    """Draw matrices side by side on one colour scale; those too large for numbers are labelled at the left and below.
 
     Args:
         panels: {its title: [R, C]}, or {its title: {"values": [R, C], ...}} with options of `matrix` that hold for
@@ -97,15 +98,20 @@ def matrices(
     shared |= {"classes": classes, "limits": limits or _limits(sharing)}
     first = next(iter(panels.values()))["values"]
     digits = _digits(first, shared.get("digits"))
-    layout = {"columns": 2 if len(panels) == 4 else 3, "margin": (1.6 if digits is None else 0, 0)}
-    figure, axes = canvas(_panel_size(first, digits, (3.3, 4.0)), len(panels), **layout)
+    across = 2 if len(panels) == 4 else 3
+    layout = {"columns": across, "margin": (1.6 if digits is None else 0, 0)}
+    figure, axes = canvas(_panel_size(first, digits, (3.3, 3.8)), len(panels), **layout)
     if len(panels) > 1:
         figure.set_layout_engine("compressed", h_pad=0.08)  # square panels close to each other
     bars = {}
-    for ax, (name, panel) in zip(axes, panels.items(), strict=True):
+    for place, (ax, (name, panel)) in enumerate(zip(axes, panels.items(), strict=True)):
         options = shared | panel
         text = options.pop("bar", "")
         matrix(**options, title=name, ax=ax)
+        if digits is None and place % across:
+            ax.set(yticks=[], ylabel="")
+        if digits is None and place // across < (len(panels) - 1) // across:
+            ax.set(xticks=[], xlabel="")
         bars[text, ax.images[0].get_clim()] = ax.images[0]
     for (text, _), image in reversed(bars.items()):
         if text:
@@ -120,8 +126,8 @@ def _write(ax, image, values, digits):
         colour = "black" if 0.3 * red + 0.6 * green + 0.1 * blue > 0.5 else "white"
         # adding 0.0 turns a rounded -0.0 into 0.0
         text = f"{round(float(value), digits) + 0.0:.{digits}f}" if np.isfinite(value) else "n/a"
-        look = {"color": colour if np.isfinite(value) else GREY, "fontsize": 10 if len(values) < 6 else 8}
-        ax.text(column, row, text, ha="center", va="center", **look)
+        colour = colour if np.isfinite(value) else INK
+        ax.text(column, row, text, ha="center", va="center", color=colour, fontsize=10 if len(values) < 6 else 8)
 
 
 def _digits(values, digits):

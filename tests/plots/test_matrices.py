@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 
 from dcd_utils import plots
 
@@ -37,6 +38,18 @@ def test_a_small_matrix_has_its_numbers_and_names_written():
     assert written(ax) == ["n/a", "0.0", "2.0"] and row_names(ax) == ["pair"]
     assert written(plots.matrix(LARGE, CLASSES).axes[0]) == []
     assert len(written(plots.matrix(LARGE, CLASSES, digits=1).axes[0])) == 144
+
+
+def test_a_missing_value_does_not_look_like_zero():
+    figure = plots.matrix([[np.nan, 0.0], [-1.0, 1.0]], "ab")
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    pixels = np.asarray(canvas.buffer_rgba())
+    box = figure.axes[0].get_window_extent()
+    left, middle, right = (int(x) for x in (box.x0, (box.x0 + box.x1) / 2, box.x1))
+    height = slice(len(pixels) - int(box.y1) + 4, len(pixels) - int((box.y0 + box.y1) / 2) - 4)
+    missing, zero = pixels[height, left + 4 : middle - 4], pixels[height, middle + 4 : right - 4]
+    assert np.ptp(zero, axis=(0, 1)).max() == 0 < np.ptp(missing, axis=(0, 1)).min()  # one colour, and hatched
 
 
 def test_the_colour_scale_is_symmetric_if_a_value_is_negative():
@@ -82,11 +95,18 @@ def test_panels_share_a_scale_unless_they_have_their_own():
     assert written(figure.axes[1])[1] == "-0.001"
 
 
-def test_small_panels_name_the_rows_once():
-    figure = plots.matrices({"a": LARGE, "b": LARGE, "c": LARGE}, CLASSES)
-    assert [len(row_names(ax)) for ax in figure.axes] == [12, 0, 0]
+def test_large_panels_are_labelled_once_at_the_left_and_below():
+    panels = dict.fromkeys("abcde", LARGE)
+    figure = plots.matrices(panels, CLASSES, rows="class", columns="and class")
+    drawn = figure.axes[:5]
+    assert [len(row_names(ax)) for ax in drawn] == [12, 0, 0, 12, 0]
+    assert [ax.get_ylabel() for ax in drawn] == ["class", "", "", "class", ""]
+    assert [len(ax.get_xticks()) for ax in drawn] == [0, 0, 0, 12, 12]
+    assert [ax.get_xlabel() for ax in drawn] == ["", "", "", "and class", "and class"]
     figure = plots.matrices({"a": np.eye(100), "b": np.eye(100)}, MANY)
     assert [len(ax.get_xticks()) and ax.get_xticklabels()[0].get_text() for ax in figure.axes] == ["", ""]
+    small = plots.matrices({"a": SMALL, "b": SMALL}, ["cat", "dog"], rows="of").axes
+    assert [(row_names(ax), ax.get_ylabel()) for ax in small] == [(["cat", "dog"], "of")] * 2
 
 
 @pytest.mark.parametrize(

@@ -41,15 +41,16 @@ def test_a_small_matrix_has_its_numbers_and_names_written():
 
 
 def test_a_missing_value_does_not_look_like_zero():
-    figure = plots.matrix([[np.nan, 0.0], [-1.0, 1.0]], "ab")
+    values = np.linspace(-1, 1, 144).reshape(12, 12)
+    values[0, :2] = np.nan, 0.0
+    figure = plots.matrix(values, CLASSES)
     canvas = FigureCanvasAgg(figure)
     canvas.draw()
-    pixels = np.asarray(canvas.buffer_rgba())
-    box = figure.axes[0].get_window_extent()
-    left, middle, right = (int(x) for x in (box.x0, (box.x0 + box.x1) / 2, box.x1))
-    height = slice(len(pixels) - int(box.y1) + 4, len(pixels) - int((box.y0 + box.y1) / 2) - 4)
-    missing, zero = pixels[height, left + 4 : middle - 4], pixels[height, middle + 4 : right - 4]
-    assert np.ptp(zero, axis=(0, 1)).max() == 0 < np.ptp(missing, axis=(0, 1)).min()  # one colour, and hatched
+    pixels, (left, top) = np.asarray(canvas.buffer_rgba()), figure.axes[0].transData.transform((-0.5, -0.5))
+    side = (figure.axes[0].transData.transform((0.5, -0.5)) - (left, top))[0]
+    rows = slice(int(len(pixels) - top + 3), int(len(pixels) - top + side - 3))
+    missing, zero = (pixels[rows, int(left + k * side + 3) : int(left + (k + 1) * side - 3)] for k in (0, 1))
+    assert [np.ptp(cell[:, :, :3].astype(int), axis=(0, 1)).max() > 20 for cell in (missing, zero)] == [True, False]
 
 
 def test_the_colour_scale_is_symmetric_if_a_value_is_negative():

@@ -14,7 +14,7 @@ import torch
 from dcd_utils import files, losses, models, runtime
 from dcd_utils.data import ImageSet, shapes
 from dcd_utils.experiments.profiles import profile
-from dcd_utils.records import read_record
+from dcd_utils.experiments.retraining import course_records
 from dcd_utils.training import FrozenTeacher, Job, NoTeacher, Recipe, train_epoch
 from dcd_utils.training.loop import make_optimizer
 from dcd_utils.training.recipe import resolve_precision
@@ -38,7 +38,7 @@ def doctor() -> Iterator[tuple[str, str]]:
     none = "" if torch.cuda.is_available() or runtime.has_apple_gpu() else ": PyTorch finds no GPU"
     yield "device", f"{device}{none} (another: DCD_DEVICE=NAME)"
     yield "data", str(files.data_dir())
-    course, own = (list(folder.glob(f"*/{RECORD}")) for folder in (files.course_dir(), files.data_dir() / "runs"))
+    course, own = course_records(), list((files.data_dir() / "runs").glob(f"*/{RECORD}"))
     yield "runs", f"{len(course)} come with the course, {len(own)} of your own"
     there = {name: (files.data_dir() / path).exists() for name, path in DATA_SETS.items()}
     yield "downloads", _at_hand(there)
@@ -50,9 +50,9 @@ def doctor() -> Iterator[tuple[str, str]]:
         rates[name] = max(measured.values())
         by_threads = ", ".join(f"{rate:,.0f} with {_threads(number)}" for number, rate in measured.items())
         yield name, f"images/s in training: {by_threads}"
-    records = [record for record in map(read_record, course) if record.get("history")]
-    if records:
-        what, seconds = f"all {len(records)} runs that come with the course", retraining(records, rates, quick.student)
+    if course:
+        seconds = retraining([*course.values()], rates, quick.student)
+        what = f"all {len(course)} runs that come with the course"
     else:
         what, seconds = "the quick profile's runs (none comes with the course)", quick_runs(rates)
     yield "--retrain", f"{duration(seconds)} for {what}, one after another"

@@ -8,6 +8,7 @@ import shutil
 import statistics
 import time
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 
 import torch
 
@@ -21,6 +22,7 @@ from dcd_utils.training.recipe import resolve_precision
 from dcd_utils.training.runs import RECORD
 
 SECONDS, LONGER = 0.6, 2.5  # for a measurement of a quick network, and of a network of the full profile
+FEW = 8  # images that a measurement begins with
 CIFAR100 = 50_000, 10_000  # images to train and to test on
 DATA_SETS = {"CIFAR-100": "cifar-100-python", "STL-10": "stl10_binary", "Tiny ImageNet": "tiny-imagenet-200.zip"}
 
@@ -74,7 +76,7 @@ def measure(
 
     Args:
         recipe: its batch size and precision are followed.
-        seconds: to measure for, for each number of threads.
+        seconds: to measure for, about, for each number of threads.
         teacher: None: the network learns from labels alone; a name: by DCD+KD, while the teacher answers live.
         threads: None: one, and as many as PyTorch has.
     """
@@ -101,21 +103,37 @@ def measure(
     try:
         for number in threads or sorted({1, most} if device.type == "cpu" else {most}):
             torch.set_num_threads(number)
-            rates[number] = size / _seconds_per_pass(job, seconds)
+            rates[number] = _images_per_second(job, seconds)
     finally:
         torch.set_num_threads(most)
     return rates
 
 
-def _seconds_per_pass(job: Job, seconds: float) -> float:
-    """The median over the passes that fit into this time; the first, a warm-up, counts only where no other fits."""
-    optimizer, times = make_optimizer(job), []
-    began = _now(job)
-    while not times or _now(job) - began + times[-1] < seconds:
+def _images_per_second(job: Job, seconds: float) -> float:
+    """The median over the passes that fit into this time; the first is a warm-up.
+
+    Passes over a few images go ahead: if all would take too long, as many are passed as fit in twice. Where not even
+    the few fit, as with more threads than free cores, they are the measure.
+    """
+    optimizer = make_optimizer(job)
+
+    def timed(job: Job) -> float:
         start = _now(job)
         train_epoch(job, optimizer, 0)
-        times.append(_now(job) - start)
-    return statistics.median(times[1:] or times)
+        return _now(job) - start
+
+    few = replace(job, train=job.train.subset(range(FEW)))
+    took = timed(few)
+    if took <= seconds or job.train.device.type != "cpu":  # a GPU may take seconds to wake
+        took = timed(few)
+    if took > seconds:
+        return FEW / took
+    count = max(FEW, int(FEW * seconds / 2 / took))
+    job = replace(job, train=job.train.subset(range(min(count, len(job.train)))))
+    began, times = _now(job), [timed(job), timed(job)]
+    while _now(job) - began + times[-1] < seconds:
+        times.append(timed(job))
+    return len(job.train) / statistics.median(times[1:])
 
 
 def _now(job: Job) -> float:

@@ -12,13 +12,13 @@ RECIPE = training.PAPER.but(batch_size=8, precision="fp32")
 
 @pytest.fixture
 def clock(monkeypatch):
-    """A clock that stands still but for training: each pass takes the next of `clock.passes`, the last for ever."""
+    """A clock that stands still but for training: a pass takes the next of `clock.paces`, seconds for each image."""
 
     class Clock:
-        passes, now, jobs = [1.0], 0.0, []
+        paces, now = [], 0.0
 
         def train_epoch(self, job, optimizer, epoch):
-            self.now += self.passes.pop(0) if len(self.passes) > 1 else self.passes[0]
+            self.now += len(job.train) * self.paces.pop(0)
             self.jobs.append((job, torch.get_num_threads()))
 
     clock = Clock()
@@ -32,20 +32,28 @@ def clock(monkeypatch):
 
 
 def test_a_rate_is_the_median_after_the_warm_up(clock):
-    clock.passes = [5.0, 1.0, 2.0, 4.0, 1.0]
-    assert doctor.measure("resnet8", 20, RECIPE, 15.0, threads=[1]) == {1: 8 / 2}, "the median of 1, 2 and 4 seconds"
-    assert clock.now == 12.0, "another of four seconds does not fit"
+    clock.paces = [9.0, 3.0, 5.0, 1.0, 2.0, 4.0, 1.0]
+    assert doctor.measure("resnet8", 20, RECIPE, 120.0, threads=[1]) == {1: 1 / 2}, "the median of 1, 2 and 4 seconds"
+    assert clock.now == 8 * (9 + 3 + 5 + 1 + 2 + 4), "another of eight times four seconds does not fit into 120"
 
 
-def test_what_is_slow_is_timed_once_and_each_number_of_threads_for_itself(clock):
-    clock.passes = [4.0, 2.0]
-    assert doctor.measure("resnet8", 20, RECIPE, 1.0) == {1: 2.0, 3: 4.0}
-    assert [threads for _, threads in clock.jobs] == [1, 3] and clock.threads == 3, "and then as it was"
+def test_what_is_slow_is_timed_on_fewer_images_and_each_number_of_threads_for_itself(clock):
+    clock.paces = [3.0, 1.0, 2.0, 1.0, 3.0, 2.0, 7.0, 4.0]
+    assert doctor.measure("resnet8", 20, RECIPE.but(batch_size=64), 24.0) == {1: 1.0, 3: 0.25}
+    assert [threads for _, threads in clock.jobs] == [1] * 4 + [3] * 4 and clock.threads == 3, "and then as it was"
+    assert [len(job.train) for job, _ in clock.jobs] == [8, 8, 12, 12] + [8] * 4
+
+
+def test_what_is_hopelessly_slow_is_not_waited_for(clock):
+    clock.paces = [2.0, 4.0, 8.0]
+    assert doctor.measure("resnet8", 20, RECIPE, 24.0) == {1: 0.25, 3: 0.125}
+    assert [threads for _, threads in clock.jobs] == [1, 1, 3]
 
 
 def test_what_is_timed_is_what_training_does(clock):
+    clock.paces = [1.0]
     doctor.measure("resnet8", 100, RECIPE, 0.0, "resnet14", [1])
-    [(job, _)] = clock.jobs
+    [*_, (job, _)] = clock.jobs
     assert set(job.objective.losses) == {"kd", "dcd"} and job.teacher.network.name == "resnet14"
     assert len(job.train) == 8 and job.recipe == RECIPE and job.train.num_classes == 100
     optimizer = doctor.make_optimizer(job)

@@ -126,8 +126,8 @@ def _parser() -> argparse.ArgumentParser:
     add = command(_report, "records as tables")
     add("results", nargs="?", help="folder of the records; default, with --into: data/results")
     add("--published", action="store_true", help="beside the published figures, in the paper's layout")
-    into = "renew the tables of Markdown pages: what stands between <!-- results: FOLDER --> (or published, summary) "
-    add("--into", nargs="+", metavar="PAGE", help=f"{into}and <!-- end -->")
+    into = "renew the tables of Markdown pages: what stands between <!-- results: FOLDER --> (or published, summary, "
+    add("--into", nargs="+", metavar="PAGE", help=f"{into}scorecard) and <!-- end -->")
     add("--plot", metavar="PNG", help="draw every run, or benchmark, too")
     return parser
 

@@ -49,11 +49,13 @@ def retrain(names: list[str] | None = None) -> pd.DataFrame:
     loss in any epoch, and whether the weights are equal to the last bit. `names` are folders of data/course; None: all.
 
     Raises:
-        ValueError: there is no such run.
+        ValueError: there is no such run, or none at all.
     """
     import pandas as pd
 
     records, rows = course_records(), {}
+    if not records:
+        raise ValueError(f'no run comes with the course: "{files.course_dir()}" holds none')
     if unknown := [name for name in names or [] if name not in records]:
         raise ValueError(f"{', '.join(unknown)} is no run of the course: choose among {', '.join(records)}")
     train, test = data.load("shapes")

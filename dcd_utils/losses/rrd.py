@@ -14,9 +14,9 @@ class RRDLoss(EmbeddingLoss):
 
     Both features pass a linear map and are scaled to unit length; the teacher's embeddings enter the queue, the oldest
     leave. target = softmax(teacher . queue / teacher_temperature), loss = -mean_i sum_k target_ik log softmax(student .
-    queue / temperature)_ik (arXiv:2407.12073, eq. 6). No gradient reaches the teacher's map: it stays as
-    drawn (the optimiser passes over what has none, weight decay and all). The authors' queue starts with normalised columns instead of rows and
-    fails when its end is not met by a whole batch; this one starts with unit rows and wraps around.
+    queue / temperature)_ik (arXiv:2407.12073, eq. 6). No gradient reaches the teacher's map: it stays as drawn (the
+    optimiser passes over what has no gradient, weight decay and all). The authors' queue starts with normalised columns
+    instead of rows and fails when its end is not met by a whole batch; this one starts with unit rows and wraps around.
 
     Args:
         student_dim, teacher_dim, embed_dim: see EmbeddingLoss.

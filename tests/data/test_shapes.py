@@ -11,12 +11,12 @@ from dcd_utils.data import shapes
 
 DIGESTS = {
     "shapes": (
-        "83473c63adffaca359d80c293de1e081ceea0239d7c72064db2b85bf905984cc",
-        "7e74a3e0ec3807b5db50650ce8d2ee53e98a5e636b166689a18fd8e974835927",
+        "c94a53e198366082cbbe11e98c2354d95f49b0ac747266153238bf6347f59d8a",
+        "b65006b1bb8b079540259aac02340e6b31fb81b58b8bab32d049809ce5fd8e91",
     ),
     "new_shapes": (
-        "34e0bf53ef52032b2323c39c5b88f2eb38f1dcef542d833b03142beaaa34656d",
-        "951c7343f3ea0cdc57442f8b855a55952d9026f1bb549504281574a1f1739e0b",
+        "a9df7cca9dbb30b3bcdee58a44b9be2cd71ae9bc412f7daec2f6875cf94b8910",
+        "e1b896ddc53caf3d2b65dea38a3b442a0cc3a9a443a2d76b1be132a8b3a1a423",
     ),
 }
 

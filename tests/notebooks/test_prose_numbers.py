@@ -188,7 +188,11 @@ def others(course):
     return {name: Read(notebook) for name, notebook in course.items()}
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(name, marks=pytest.mark.xfail(strict=True, reason="to be rewritten"))
+     if name[:2] in ("03", "04", "05", "06", "07", "08") else name for name in NAMES],
+)  # fmt: skip
 def test_every_figure_in_the_prose_is_printed(course, others, name):
     if lines := problems(course[name], others, EXEMPT.get(name)):
         pytest.fail("\n".join([f"notebooks/{name}.ipynb: {len(lines)} to look at", *lines]), pytrace=False)

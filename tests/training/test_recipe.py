@@ -42,11 +42,13 @@ def test_impossible_values_are_named(name, value):
         Recipe(nesterov=True, momentum=0)
 
 
-def test_mobile_networks_start_at_a_lower_rate_under_the_paper_recipe_alone():
+def test_mobile_networks_take_a_fifth_of_a_named_recipes_rate():
     assert recipe_for(PAPER, "MobileNetV2").learning_rate == 0.01
     assert recipe_for(PAPER.but(precision="fp32"), "ShuffleV1") == PAPER.but(precision="fp32", learning_rate=0.01)
-    for recipe, network in ((PAPER, "resnet8"), (QUICK, "ShuffleV2"), (PAPER.but(epochs=200), "ShuffleV2")):
+    for recipe, network in ((PAPER, "resnet8"), (QUICK, "vgg8"), (PAPER.but(batch_size=128), "ShuffleV2")):
         assert recipe_for(recipe, network) == recipe
+    for recipe in (QUICK, QUICK.but(epochs=3), QUICK.but(precision="bf16")):
+        assert recipe_for(recipe, "ShuffleV2") == recipe.but(learning_rate=0.02)
 
 
 def test_bf16_is_refused_on_a_gpu_without_it(monkeypatch):

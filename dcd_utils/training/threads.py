@@ -11,8 +11,7 @@ from contextlib import contextmanager
 
 import torch
 
-SHORT, LONG = 0.05, 0.2  # seconds that a probe takes with either number
-HOLD = 5.0  # seconds for which its answer holds
+WINDOW, HOLD = 0.05, 5.0  # seconds that a probe takes with either number, and for which its answer holds
 WORTH = 1.2  # all threads are taken where they compute this many times as fast as one
 
 
@@ -20,7 +19,7 @@ class _Here(threading.local):
     """The choice within a Python thread; PyTorch's number of threads belongs to one as well."""
 
     most = 1  # the caller's number within `fastest`; 1: nothing is chosen
-    several: bool | None = None  # all of them, and not one
+    votes = 1  # 2: all threads. The first probe decides; later, one against them is enough, and two for them are needed
     until = 0.0
 
 
@@ -50,29 +49,22 @@ def fastest(device: torch.device, fixed: bool = False) -> Iterator[None]:
 
 
 def settle() -> None:
-    """To be called between two steps: every few seconds, find out whether one thread or all are faster now.
-
-    A short probe can be wrong where others come and go, so that one that speaks for a change is repeated at length.
-    """
+    """To be called between two steps: every few seconds, find out whether one thread or all are faster now."""
     if _here.most == 1:
         return
     if time.monotonic() >= _here.until:
-        if _pays(SHORT) != _here.several:
-            _here.several = _pays(LONG)
+        pays = speed(_here.most) > WORTH * speed(1)
+        _here.votes = min(_here.votes + 1, 2) if pays else 0
         _here.until = time.monotonic() + HOLD
-    torch.set_num_threads(_here.most if _here.several else 1)
+    torch.set_num_threads(_here.most if _here.votes == 2 else 1)
 
 
-def _pays(seconds: float) -> bool:
-    return speed(_here.most, seconds) > WORTH * speed(1, seconds)
-
-
-def speed(threads: int, seconds: float) -> float:
+def speed(threads: int) -> float:
     """Return how often per second so many threads finish an operation of the size of a small network's."""
     torch.set_num_threads(threads)
     numbers, result = torch.ones(2, 1 << 19)
-    start, count, passed = time.perf_counter(), 0, 0.0
-    while passed < seconds:
+    start, count, seconds = time.perf_counter(), 0, 0.0
+    while seconds < WINDOW:
         torch.exp(numbers, out=result)
-        count, passed = count + 1, time.perf_counter() - start
-    return count / passed
+        count, seconds = count + 1, time.perf_counter() - start
+    return count / seconds

@@ -72,7 +72,7 @@ def test_a_grid_keeps_a_record_per_run_and_goes_on_where_it_stopped(tiny, tmp_pa
     assert record["data"] == {"name": "tiny", "train": 40, "test": 20}
     assert record["hardware"] and record["versions"]["torch"]
     text = experiments.report(tmp_path / "r")
-    assert "| student alone (resnet8) |" in text and "| DCD+KD |" in text and "| 2 |" in text
+    assert "| student alone (resnet8) |" in text and "| DCD+KD |" in text and "(2) |" in text
 
 
 def test_a_finished_record_is_the_runs_own_and_is_never_written_again(tiny, tmp_path, capsys):
@@ -100,7 +100,7 @@ def test_grids_of_different_recipes_share_a_folder_and_have_a_table_each(tiny, t
     assert [sorted(part.method) for part in groups] == [["alone", "kd", "teacher"]] * 2
     assert sorted({*part.epochs} for part in groups) == [{1}, {2}]
     text = experiments.report(folder)
-    assert "tiny: 1 epoch, fp32" in text and "tiny: 2 epochs, fp32" in text and text.count("| KD |") == 2
+    assert "tiny: 1 epoch" in text and "tiny: 2 epochs" in text and text.count("| KD |") == 2
 
 
 def test_the_teacher_has_a_seed_and_a_recipe_of_its_own(tiny, tmp_path):
@@ -207,7 +207,7 @@ def test_rounded_answers_are_another_run_and_another_row(tiny, tmp_path, trained
     assert trained == [("resnet8", "kd", 0)], "at reads maps, which nobody stores"
     assert records["resnet8-kd@stored=fp16-seed0"]["config"]["stored_answers"] == "fp16"
     text = experiments.report(tmp_path / "r")
-    assert "| KD |" in text and "| KD@stored=fp16 |" in text and "| 2 |" not in text
+    assert "| KD |" in text and "| KD, stored=fp16 |" in text and "(2)" not in text
     with no_training(), pytest.raises(ValueError, match='choose "auto"'):
         grid(tiny, tmp_path / "b", ["kd"], cache="nowhere")
 
@@ -223,7 +223,7 @@ def test_a_method_that_cannot_work_with_a_pair_is_recorded_and_the_rest_goes_on(
     assert "channels" in table.reason["fsp"] and table.accuracy.isna().to_dict()["fsp"] and table.group.nunique() == 1
     text = experiments.report(folder)
     assert "| FSP" not in text and "n/a: FSP: the student's maps have " in text
-    assert ("1 epoch, fp32, the plain way, last" in text) == plain
+    assert ("the plain way" in text) == plain
     with no_training():
         grid(tiny, folder, ["fsp", "kd"], pairs=pairs, plain=plain)
     assert "2 runs, 2 of them there already\nn/a: fsp" in capsys.readouterr().out
@@ -253,7 +253,7 @@ def test_a_run_that_diverges_is_recorded_shown_and_not_tried_again(tiny, tmp_pat
         "resnet14-alone-seed0": "finished", "resnet8-kd-seed0": "failed", "resnet8-dcd-seed0": "failed",
     }  # fmt: skip
     text = experiments.report(folder)
-    assert "| KD | failed |  | 0 |  | failed (seed 0) |" in text
+    assert "failed (seed 0) |" in text
     assert f"Failed: KD, seed 0: {records['resnet8-kd-seed0']['reason']}" in text
     assert "| nan |" not in text and "+nan" not in text, "there is no student alone to be above of"
 
@@ -437,7 +437,7 @@ def test_settings_behind_an_at_reach_the_loss_and_the_record(tiny, tmp_path):
     assert changed["history"][0]["scale"] == pytest.approx(2.71828, abs=1e-4)
     assert records["resnet8-dcd+kd@weight=2-seed0"]["config"]["weights"]["dcd"] == 2
     assert records["resnet8-dcd-seed0"]["config"]["options"] == {}
-    assert "| DCD@alpha=0.25,learn_scale=false |" in experiments.report(tmp_path / "r")
+    assert "| DCD, alpha=0.25, learn_scale=false |" in experiments.report(tmp_path / "r")
     table = experiments.read_results(tmp_path / "r")
     assert list(table.method) == ["teacher", *methods]
 

@@ -1,7 +1,7 @@
 """How many threads training uses on a CPU: all of PyTorch's, or one while others want the cores.
 
 Threads that share an operation wait for each other at its end, hundreds of times in a step. Where another program has
-taken the core of one, all wait for it, and together they are up to ten times slower than one alone.
+taken the core of one, all wait for it, and together they can be more than ten times slower than one alone.
 """
 
 import threading
@@ -11,7 +11,8 @@ from contextlib import contextmanager
 
 import torch
 
-WINDOW, HOLD = 0.05, 5.0  # seconds that a probe takes with either number, and for which its answer holds
+SHORT, LONG = 0.05, 0.2  # seconds that a probe takes with either number
+HOLD = 5.0  # seconds for which its answer holds
 WORTH = 1.2  # all threads are taken where they compute this many times as fast as one
 
 
@@ -19,7 +20,7 @@ class _Here(threading.local):
     """The choice within a Python thread; PyTorch's number of threads belongs to one as well."""
 
     most = 1  # the caller's number within `fastest`; 1: nothing is chosen
-    votes = 1  # 2: all threads. The first probe decides; later, one against them is enough, and two for them are needed
+    several: bool | None = None  # all of them, and not one
     until = 0.0
 
 
@@ -49,22 +50,29 @@ def fastest(device: torch.device, fixed: bool = False) -> Iterator[None]:
 
 
 def settle() -> None:
-    """To be called between two steps: every few seconds, find out whether one thread or all are faster now."""
+    """To be called between two steps: every few seconds, find out whether one thread or all are faster now.
+
+    A short probe can be wrong where others come and go, so that one that speaks for a change is repeated at length.
+    """
     if _here.most == 1:
         return
     if time.monotonic() >= _here.until:
-        pays = speed(_here.most) > WORTH * speed(1)
-        _here.votes = min(_here.votes + 1, 2) if pays else 0
+        if _pays(SHORT) != _here.several:
+            _here.several = _pays(LONG)
         _here.until = time.monotonic() + HOLD
-    torch.set_num_threads(_here.most if _here.votes == 2 else 1)
+    torch.set_num_threads(_here.most if _here.several else 1)
 
 
-def speed(threads: int) -> float:
+def _pays(seconds: float) -> bool:
+    return speed(_here.most, seconds) > WORTH * speed(1, seconds)
+
+
+def speed(threads: int, seconds: float) -> float:
     """Return how often per second so many threads finish an operation of the size of a small network's."""
     torch.set_num_threads(threads)
     numbers, result = torch.ones(2, 1 << 19)
-    start, count, seconds = time.perf_counter(), 0, 0.0
-    while seconds < WINDOW:
+    start, count, passed = time.perf_counter(), 0, 0.0
+    while passed < seconds:
         torch.exp(numbers, out=result)
-        count, seconds = count + 1, time.perf_counter() - start
-    return count / seconds
+        count, passed = count + 1, time.perf_counter() - start
+    return count / passed

@@ -487,8 +487,14 @@ CHANGES = {
     },
 }
 SAME = {
-    training.train: {"run_dir": lambda sets: (None, "elsewhere"), "wait": lambda sets: (True, False), "retrain": lambda sets: (False, True)},
-    training.distill: {"run_dir": lambda sets: (None, "elsewhere"), "wait": lambda sets: (True, False), "retrain": lambda sets: (False, True)},
+    training.train: {
+        "run_dir": lambda sets: (None, "elsewhere"), "wait": lambda sets: (True, False),
+        "retrain": lambda sets: (False, True),
+    },
+    training.distill: {
+        "run_dir": lambda sets: (None, "elsewhere"), "wait": lambda sets: (True, False),
+        "retrain": lambda sets: (False, True),
+    },
     models.create: {},
     losses.register: {},
     losses.Method: {"source": lambda sets: ("", "A paper, 2026")},

@@ -11,7 +11,7 @@ from typing import Any
 
 from torch import nn
 
-from dcd_utils import files, models
+from dcd_utils import models
 from dcd_utils.data import ImageSet
 from dcd_utils.experiments.methods import method_label, settings_of, spelt_out
 from dcd_utils.experiments.profiles import Profile
@@ -20,7 +20,7 @@ from dcd_utils.training import api
 from dcd_utils.training.config import config, network_facts, run_name
 from dcd_utils.training.loop import NonFiniteLoss, evaluate
 from dcd_utils.training.recipe import Recipe, recipe_for, resolve_precision
-from dcd_utils.training.runs import RECORD, Run, RunBusy, RunFailed, RunFolder
+from dcd_utils.training.runs import RECORD, Run, RunBusy, RunFailed, RunFolder, known_places
 from dcd_utils.training.teacher import parse_cache
 
 
@@ -258,9 +258,8 @@ class _Grid(Plan):
         facts = self.config(teacher)
         if teacher.method != "weights":
             record = self.records.get(self.results / _file_name(facts))
-            places = [None] if self.retrain else [files.course_dir() / run_name(facts), None]
-            for place in places:
-                record = record or RunFolder(place, facts, self.data).record()
+            for place in known_places(facts, self.data, self.retrain):
+                record = record or place.record()
             if record is not None and record["state"] == "finished":
                 facts["network"].pop("frozen", None)
                 self.facts[teacher] = facts["network"] | {"weights": record["final_weights"]}

@@ -9,12 +9,12 @@ import torch
 from torch import nn
 from tqdm.auto import tqdm
 
-from dcd_utils import files, losses, models, runtime
+from dcd_utils import losses, models, runtime
 from dcd_utils.data import ImageSet
-from dcd_utils.training.config import config, network_facts, run_name
+from dcd_utils.training.config import config, network_facts
 from dcd_utils.training.loop import Job, NonFiniteLoss, check_outputs, fit
 from dcd_utils.training.recipe import QUICK, Recipe, resolve_precision
-from dcd_utils.training.runs import Run, RunBusy, RunFolder
+from dcd_utils.training.runs import Run, RunBusy, RunFolder, known_places
 from dcd_utils.training.teacher import FrozenTeacher, NoTeacher, StoredTeacher, lent, parse_cache
 
 
@@ -155,7 +155,8 @@ def check_method(
 def _run(job: Job, facts: dict, teacher: nn.Module | None, run_dir, cache: str, wait: bool, retrain: bool) -> Run:
     """Load the run that has this config, or train it."""
     data = {"name": job.train.name, "train": len(job.train), "test": len(job.test)}
-    folder = RunFolder(run_dir, facts, data)
+    places = known_places(facts, data, retrain) if run_dir is None else [RunFolder(run_dir, facts, data)]
+    folder = places[-1]
     label = f"{facts['network']['name']}-{facts['method']}-seed{job.seed}"
     job.model.classes = job.train.classes
 
@@ -164,21 +165,20 @@ def _run(job: Job, facts: dict, teacher: nn.Module | None, run_dir, cache: str, 
             raise RunBusy(f"{label}: another process trains this run")
         print(f"{label}: another process trains this run, waiting for it", flush=True)
 
-    def finished(place: RunFolder, origin: str) -> Run | None:
+    def finished(place: RunFolder) -> Run | None:
         record = place.record()
         if record is None or record["state"] != "finished":
             return None
         run = place.load(record, job.model.to(job.train.device).eval(), job.objective.to(job.train.device).eval())
+        origin = "trained before" if place is folder else "it comes with the course, trained"
         print(f"{label}: {run.accuracy:.2f} % (loaded: {origin} with exactly this config)")
         return run
 
-    course = RunFolder(files.course_dir() / run_name(facts), facts, data)
-    if run_dir is None and not retrain and (run := finished(course, "it comes with the course, trained")):
-        return run
-    if run := finished(folder, "trained before"):  # without a lock: the folder may be on a disk that cannot be written
-        return run
+    for place in places:  # without a lock: the folder may be shared, or on a disk that cannot be written
+        if run := finished(place):
+            return run
     with folder.claimed(on_wait):
-        if run := finished(folder, "trained before"):
+        if run := finished(folder):
             return run
         try:
             history, remark = _learn(job, folder, teacher, cache, label)

@@ -225,6 +225,13 @@ class RunFolder:
         return content
 
 
+def known_places(config: dict, data: dict, retrain: bool) -> list[RunFolder]:
+    """Return where a run without a folder of its own may lie: among those that come with the course, unless one
+    retrains, and, last, where it is trained."""
+    paths = [None] if retrain else [files.course_dir() / run_name(config), None]
+    return [RunFolder(path, config, data) for path in paths]
+
+
 def _saved(state: dict) -> bytes:
     buffer = io.BytesIO()
     torch.save(state, buffer)

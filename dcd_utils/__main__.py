@@ -52,7 +52,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--learning-rate", type=float)
     add("--precision", choices=("auto", "fp32", "bf16"))
     add("--side", type=int, help="height and width of images of your own; default: 32")
-    add("--train-size", type=int, help="how many images of shapes to make; default: 4000")
+    add("--train-size", type=int, help="how many images of shapes to make; default: 3000")
     add("--test-size", type=int, help="as --train-size; default: 2000")
     held_out = "to choose settings: test on N of the training images, train on the rest, leave the test images alone"
     add("--hold-out", type=int, metavar="N", help=held_out)

@@ -10,9 +10,6 @@ from dcd_utils.experiments.plan import Plan, _file_name
 from dcd_utils.experiments.report import fill
 from dcd_utils.training.config import network_facts
 
-# the records are to be made anew, with KD at 1 and 1, by networks that start as `models.create` draws them today
-FORMER = pytest.mark.xfail(strict=True, reason="the committed records are of an earlier recipe")
-
 CHECKOUT = Path(__file__).resolve().parent.parent
 RESULTS = CHECKOUT / "data" / "results"
 PAGES = ("README.md", "docs/results.md", "docs/speed.md")
@@ -48,7 +45,6 @@ def test_records_are_whole_and_named_by_what_they_are():
             assert record["history"][-1]["test_accuracy"] == record["accuracy"]
 
 
-@FORMER
 def test_the_records_of_the_quick_profile_are_those_of_todays_configs():
     quick, methods = experiments.profile("quick"), ("alone", "kd", experiments.KD_AS_PARTNER, "dcd", "dcd+kd")
     train, test = quick.load(device="cpu")
@@ -62,8 +58,7 @@ def test_the_records_of_the_quick_profile_are_those_of_todays_configs():
     assert not [name for name in names if not (RESULTS / "shapes" / name).exists()]
 
 
-@FORMER
-@pytest.mark.parametrize("folder", ["shapes", "shapes-methods", "shapes-study"])
+@pytest.mark.parametrize("folder", [folder.name for folder in RESULTS.glob("shapes*")])
 def test_what_has_kd_beside_it_has_its_control(folder):
     for _, part in experiments.read_results(RESULTS / folder).groupby("group"):
         beside = part[part.method.str.partition("@")[0].str.endswith("+kd") & (part.state == "finished")]

@@ -11,8 +11,6 @@ import numpy as np
 
 from dcd_utils.analysis import checks
 
-MANY = 4096  # from so many images on, umap-learn searches for neighbours instead of computing all distances
-
 
 @dataclass(frozen=True)
 class Embedding:
@@ -65,14 +63,9 @@ def umap(
         min_dist: how tightly points may be packed.
         standardise: first bring each feature to mean 0 and variance 1.
     """
-    from umap import UMAP
-
     features = _prepare(features, standardise)
     settings = _umap_settings(n_neighbors, min_dist, metric, len(features))
-    data, options = _distances(features, settings)
-    if len(features) >= MANY:
-        options = {**options, "precomputed_knn": _neighbours(features, settings)}
-    points = _fit(UMAP(random_state=seed, transform_seed=seed, n_jobs=1, **options), data)
+    points = _fit_umap(features, settings, seed).embedding_
     return _embedding(points, "UMAP", settings, features, standardise, seed)
 
 
@@ -80,36 +73,45 @@ def aligned_umap(
     features_list, seed: int = 0, n_neighbors: int = 15, min_dist: float = 0.1, standardise: bool = False,
     metric: str = "euclidean", alignment: float = 0.01, epochs: int = 200,
 ) -> list[Embedding]:
-    """UMAP of several networks at once, each image pulled to the same place in all of them (umap-learn's AlignedUMAP).
+    """UMAP of several networks at once, each image pulled to the place that it has in the first map.
 
-    Separate maps differ by rotation, reflection and chance; aligned ones can be compared by eye.
+    Separate maps differ by rotation, reflection and chance; aligned ones can be compared by eye. The first map is drawn
+    from its own features alone. All start from its start and are moved by umap-learn's optimiser of AlignedUMAP, which
+    pulls an image the more, the more of its neighbours two networks share (AlignedUMAP itself pulls along the list).
 
     Args:
         features_list: one [N, D_i] for each of two or more networks, the same images in the same order.
         n_neighbors, min_dist, standardise, metric: as for `umap`.
-        alignment: strength of the pull that holds an image in place from one network to the next.
+        alignment: strength of the pull.
         epochs: passes of the optimiser; time grows in proportion.
     """
-    import numba
-    from umap import AlignedUMAP
+    from numba import types
+    from umap.layouts import optimize_layout_aligned_euclidean
+    from umap.umap_ import make_epochs_per_sample
 
     if len(features_list) < 2:
         raise ValueError(f"{len(features_list)} representation was given: pass at least two to align, or call umap")
     features_list = checks.same_images({f"features {i}": features for i, features in enumerate(features_list)})
     prepared = [_prepare(features, standardise) for features in features_list]
-    count = len(prepared[0])
+    networks, count = len(prepared), len(prepared[0])
     settings = _umap_settings(n_neighbors, min_dist, metric, count)
-    data, options = zip(*(_distances(features, settings) for features in prepared), strict=True)
-    same_image = [dict(enumerate(range(count))) for _ in prepared[1:]]
-    # the pull reaches two networks along the list: the cost grows with this window
-    options = {**options[0], "alignment_regularisation": alignment, "alignment_window_size": 2, "n_epochs": epochs}
-    mapper = AlignedUMAP(random_state=seed, transform_seed=seed, **options)
-    threads = numba.get_num_threads()
-    numba.set_num_threads(1)  # its epochs are too short to share: threads would only wait for each other
-    try:
-        maps = _fit(mapper, data, relations=same_image)
-    finally:
-        numba.set_num_threads(threads)
+    fitted = [_fit_umap(features, settings, seed, n_epochs=0) for features in prepared]
+    graphs = [one.graph_ for one in fitted]
+    # the optimiser looks at the maps -window to window - 1 places along the list; here only the first one counts
+    window = networks - 1
+    same_image = np.full((networks, 2 * window + 1, count), -1, np.int32)
+    pull = np.zeros(same_image.shape, np.float32)
+    for place in range(1, networks):
+        same_image[place, window - place] = np.arange(count)
+        pull[place, window - place] = _likeness(graphs[place], graphs[0]) * np.exp(place - 1)  # undoes its own fading
+    edges = [graph.tocoo() for graph in graphs]
+    maps = optimize_layout_aligned_euclidean(
+        *[_typed([fitted[0].embedding_.copy() for _ in graphs], types.float32[:, ::1])] * 2,
+        _typed([one.row for one in edges], types.int32[::1]), _typed([one.col for one in edges], types.int32[::1]),
+        epochs, _typed([make_epochs_per_sample(one.data, epochs) for one in edges], types.float64[::1]),
+        pull, same_image, np.random.RandomState(seed).randint(2**31 - 1, size=3), fitted[0]._a, fitted[0]._b,
+        lambda_=alignment, move_other=True, parallel=False,
+    )  # fmt: skip
     settings |= {"alignment": alignment, "epochs": epochs}
     pairs = zip(maps, prepared, strict=True)
     return [_embedding(points, "aligned UMAP", settings, features, standardise, seed) for points, features in pairs]
@@ -122,32 +124,35 @@ def _prepare(features, standardise):
     return StandardScaler().fit_transform(features) if standardise else features
 
 
-def _distances(features, settings):
-    """What to hand to umap-learn, and with which settings. Below `MANY` images umap-learn computes all distances one
-    Python call at a time; scikit-learn takes a hundredth of the time."""
-    if len(features) >= MANY:
-        return features, settings
-    from sklearn.metrics import pairwise_distances
-
-    return pairwise_distances(features, metric=settings["metric"]), {**settings, "metric": "precomputed"}
-
-
-def _neighbours(features, settings):
-    """(indices, distances) of each image's nearest neighbours, itself included: both [N, n_neighbors]. umap-learn's own
-    search finds most of them, and compiles for half a minute first; scikit-learn finds all of 10,000 in two seconds."""
+def _fit_umap(features, settings, seed, **options):
+    """A fitted UMAP. umap-learn's own search for neighbours compiles for six seconds and more before it begins, so they
+    are given: all exact, by scikit-learn, in milliseconds."""
     from sklearn.neighbors import NearestNeighbors
+    from umap import UMAP
 
     search = NearestNeighbors(n_neighbors=settings["n_neighbors"], metric=settings["metric"], algorithm="brute")
-    distances, indices = search.fit(features).kneighbors(features)
-    return indices, distances
+    distances, indices = search.fit(features).kneighbors(features)  # each image's first neighbour is itself
+    options |= {"precomputed_knn": (indices, distances), "random_state": seed, "transform_seed": seed, "n_jobs": 1}
+    with warnings.catch_warnings():  # it says that no images can be added to such a map
+        warnings.filterwarnings("ignore", "precomputed_knn", UserWarning)
+        return UMAP(**settings, **options).fit(features)
 
 
-def _fit(mapper, data, **relations):
-    """Draw the map, without three remarks of umap-learn that tell a reader nothing: that a seed means one thread, and
-    that a map made from distances cannot be inverted, nor one from neighbours be added to."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "n_jobs value|using precomputed metric|precomputed_knn", UserWarning)
-        return mapper.fit_transform(data, **relations)
+def _likeness(graph, other):
+    """Share of each image's neighbours in either graph [N, N] that it has in both: [N]."""
+    graph, other = graph > 0, other > 0
+    both, all_of_them = (np.asarray(pairs.sum(axis=1)).ravel() for pairs in (graph.multiply(other), graph + other))
+    return both / np.maximum(all_of_them, 1)
+
+
+def _typed(arrays, kind):
+    """The list as compiled code wants it."""
+    from numba.typed import List
+
+    typed = List.empty_list(kind)
+    for array in arrays:
+        typed.append(array)
+    return typed
 
 
 def _umap_settings(n_neighbors, min_dist, metric, count):

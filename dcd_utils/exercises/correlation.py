@@ -43,7 +43,7 @@ AGREEMENT = Exercise("05.1 Structure, up to level and size", _MATRICES).answers(
 )
 
 _BATCHES = [(_logits(4, 5, 4),), (_logits(5, 8, 3),), (_logits(6, 3, 10),), (_logits(7, 4, 4),)]
-STANDARDISE = Exercise("05.2 The published option", _BATCHES).answers(
+STANDARDISE = Exercise("05.2 The published plot's first step", _BATCHES).answers(
     lambda logits: zscore(logits, axis=1, ddof=1),
     lambda logits: zscore(logits, axis=0, ddof=1),
     "Each class was standardised over the images. Here it is each image, over its classes: which axis is that?",

@@ -5,7 +5,10 @@ from collections.abc import Mapping, Sequence
 
 import matplotlib.pyplot as plt
 import numpy as np
+from matplotlib.collections import PathCollection
 from matplotlib.figure import Figure
+from matplotlib.markers import MarkerStyle
+from matplotlib.transforms import IdentityTransform
 
 from dcd_utils.plots.style import GREY, PALE, STUDENT, TEACHER, canvas, class_groups, heading, label, themed
 
@@ -13,28 +16,36 @@ from dcd_utils.plots.style import GREY, PALE, STUDENT, TEACHER, canvas, class_gr
 @themed
 def embeddings(
     maps: Mapping, labels, classes, superclasses=None, superclass_names=None,
-    title: str = "The same test images, seen by each network", start=None,
+    title: str = "The same test images, seen by each network", parts: Mapping | None = None,
 ) -> Figure:
-    """Draw maps of the same images, with one legend.
+    """Draw maps of the same images, with one legend; dots lie on each other in random order, so that no class hides
+    another.
 
     Args:
         maps: {its title: an Embedding of dcd_utils.analysis (its settings are then printed below), or [N, 2]}.
         labels: true class of each image, [N].
         classes: names. superclasses, superclass_names: as in an ImageSet; beyond 20 classes they give the colours.
-        start: [N, 2], where the points were in a map that is aligned with these; each is then drawn as an arrow from
-            a dot there.
+        parts: {name: which images, bool [N]}: one row for each map and one column for each part, whose images are drawn
+            over all others in pale; for aligned maps, since the panels share their axes.
     """
     if not maps:
         raise ValueError("no map was given: pass {title: points}")
     scale = 1.7 if len(maps) == 1 else 1.0
     layout = {"columns": 2 if len(maps) == 4 else 3, "margin": (1.8, 0.4 * scale)}
-    aligned = start is not None
-    figure, axes = canvas((3.3 * scale, 3.2 * scale), len(maps), **layout, sharex=aligned, sharey=aligned)
+    panels, size = [(name, name, slice(None)) for name in maps], (3.3 * scale, 3.2 * scale)
+    if parts is not None:
+        panels = [(f"{name}, {part}", name, members) for name in maps for part, members in parts.items()]
+        size, layout = (2.2, 2.4), {"columns": len(parts), "margin": (1.8, 0.4), "sharex": True, "sharey": True}
+    figure, axes = canvas(size, len(panels), **layout)
     groups = class_groups(classes, superclasses, superclass_names)
-    for ax, (name, points) in zip(axes, maps.items(), strict=True):
-        handles = _scatter(ax, points, labels, groups, start)
-        method = getattr(points, "method", "map dimension")
-        label(ax, name, f"{method} 1", f"{method} 2")
+    for ax, (heads, name, members) in zip(axes, panels, strict=True):
+        _scatter(ax, maps[name], labels, groups, members)
+        method = getattr(maps[name], "method", "map dimension")
+        label(ax, heads, f"{method} 1", f"{method} 2")
+    handles = [
+        ax.scatter([], [], s=26, linewidths=0, color=group.colour, marker=group.marker, label=group.name)
+        for group in groups
+    ]
     figure.legend(handles=handles, loc="outside right center", fontsize=8, labelspacing=0.35, handletextpad=0.2)
     heading(figure, title)
     _caption(figure, maps)
@@ -60,25 +71,25 @@ def circle(student, teacher, names: Sequence[str], title: str = "") -> Figure:
     return figure
 
 
-def _scatter(ax, points, labels, groups, start):
-    ends, labels = np.asarray(getattr(points, "points", points)), np.asarray(labels)
-    dots = ends if start is None else np.asarray(start)
-    if ends.ndim != 2 or ends.shape[1] != 2 or labels.shape != ends.shape[:1] or dots.shape != ends.shape:
-        raise ValueError(f"points are {ends.shape} and labels {labels.shape}: expected [N, 2] and [N]")
-    size = float(np.clip(22_000 / max(len(ends), 1), 3, 26))
-    handles = []
-    for group in groups:
-        members = np.flatnonzero(np.isin(labels, group.classes))
-        look = {"color": group.colour, "marker": group.marker, "label": group.name, "linewidths": 0}
-        ax.scatter(*dots[members].T, s=size, alpha=0.75, rasterized=len(ends) > 2000, **look)
-        handles.append(ax.scatter([], [], s=26, **look))
-        arrow = {"arrowstyle": "-|>", "color": group.colour, "shrinkA": 0, "shrinkB": 0, "linewidth": 1.3}
-        for i in members if start is not None else ():
-            ax.annotate("", ends[i], dots[i], arrowprops=arrow)
-    ax.update_datalim(ends)  # arrows alone would not widen the axes
-    ax.autoscale_view()
+def _scatter(ax, points, labels, groups, members):
+    points, labels = np.asarray(getattr(points, "points", points)), np.asarray(labels)
+    if points.ndim != 2 or points.shape[1] != 2 or labels.shape != points.shape[:1]:
+        raise ValueError(f"points are {points.shape} and labels {labels.shape}: expected [N, 2] and [N]")
+    size = float(np.clip(22_000 / max(len(points), 1), 3, 26))
+    ax.scatter(*points.T, s=size / 2, color=PALE, linewidths=0, rasterized=True)  # also sets the limits of the axes
+    order = np.random.default_rng(0).permutation(np.arange(len(points))[members])
+    looks = {kind: group for group in groups for kind in group.classes}
+    shown = [looks[kind] for kind in labels[order]]
+    # a scatter has one marker; a collection takes a path for each dot, and so any order
+    markers = [MarkerStyle(group.marker) for group in shown]
+    paths = [marker.get_path().transformed(marker.get_transform()) for marker in markers]
+    dots = PathCollection(
+        paths, [size], facecolors=[group.colour for group in shown], linewidths=0, alpha=0.75, offsets=points[order],
+        offset_transform=ax.transData, rasterized=len(points) > 2000,
+    )  # fmt: skip
+    dots.set_transform(IdentityTransform())
+    ax.add_collection(dots)
     ax.set(xticks=[], yticks=[])  # the axes of such a map have no unit; their numbers would only be noise
-    return handles
 
 
 def _caption(figure, maps):

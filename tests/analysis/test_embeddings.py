@@ -46,17 +46,13 @@ def test_umap_is_seeded_and_silent():
 
 
 @pytest.mark.parametrize("metric", ["euclidean", "cosine"])
-def test_umap_of_many_images_sees_their_exact_neighbours(monkeypatch, metric):
-    monkeypatch.setattr(embeddings, "MANY", 100)
-    seen, search = [], embeddings._neighbours
-    monkeypatch.setattr(embeddings, "_neighbours", lambda *given: seen.append(search(*given)) or seen[-1])
-    with warnings.catch_warnings():
-        warnings.simplefilter("error", UserWarning)
-        first, again = (analysis.umap(FEATURES, seed=2, n_neighbors=8, metric=metric) for _ in range(2))
-    np.testing.assert_array_equal(first.points, again.points)
-    assert analysis.silhouette(first.points, LABELS) > 0.5 and "precomputed_knn" not in first.settings
-    found = pairwise_distances(FEATURES, metric=metric).argsort(axis=1)[:, :8]
-    assert all(set(row) == set(own) for row, own in zip(seen[0][0], found, strict=True))
+def test_the_graph_links_the_exact_neighbours(metric):
+    settings = {"n_neighbors": 8, "min_dist": 0.1, "metric": metric}
+    graph = embeddings._fit_umap(FEATURES, settings, 2, n_epochs=0).graph_.toarray() > 0
+    found = pairwise_distances(FEATURES, metric=metric).argsort(axis=1)[:, 1:8]  # the first is the image itself
+    near = np.zeros_like(graph)
+    np.put_along_axis(near, found, True, axis=1)
+    np.testing.assert_array_equal(graph, near | near.T)
 
 
 def test_aligned_umap_lays_the_same_image_in_the_same_place():
@@ -68,9 +64,32 @@ def test_aligned_umap_lays_the_same_image_in_the_same_place():
     assert [one.method for one in maps] == ["aligned UMAP"] * 2 and [one.settings["width"] for one in maps] == [6, 9]
     for one, other in zip(maps, again, strict=True):
         np.testing.assert_array_equal(one.points, other.points)
-    moved = np.linalg.norm(maps[0].points - maps[1].points, axis=1).mean()
-    shuffled = np.linalg.norm(maps[0].points - maps[1].points[RNG.permutation(120)], axis=1).mean()
-    assert moved < 0.5 * shuffled
+    assert apart(*maps) < 0.5
+    assert analysis.silhouette(maps[1].points, LABELS) > 0.5
+
+
+def apart(one, other):
+    """How far the same image lies from itself, in units of the distance to any image."""
+    shuffled = other.points[np.random.default_rng(0).permutation(len(other.points))]
+    same, different = (np.linalg.norm(one.points - points, axis=1).mean() for points in (other.points, shuffled))
+    return same / different
+
+
+def test_every_map_is_pulled_to_the_first_and_the_first_to_none():
+    noisy = [FEATURES + RNG.normal(scale=3, size=FEATURES.shape) for _ in range(3)]
+    loose, tight = (analysis.aligned_umap([FEATURES, *noisy], 0, 8, epochs=60, alignment=a) for a in (1e-6, 1.0))
+    np.testing.assert_array_equal(loose[0].points, tight[0].points)
+    for free, pulled in zip(loose[1:], tight[1:], strict=True):
+        assert apart(tight[0], pulled) < 0.5 * apart(loose[0], free)
+
+
+def test_aligned_maps_are_packed_as_told():
+    close, wide = (analysis.aligned_umap([FEATURES] * 2, 0, 8, min_dist, epochs=60)[0] for min_dist in (0.01, 0.9))
+
+    def nearest(points):
+        return np.sort(pairwise_distances(points), axis=1)[:, 1].mean()
+
+    assert nearest(close.points) < 0.6 * nearest(wide.points)
 
 
 def test_bad_input_is_refused():

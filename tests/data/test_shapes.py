@@ -11,12 +11,12 @@ from dcd_utils.data import shapes
 
 DIGESTS = {
     "shapes": (
-        "c94a53e198366082cbbe11e98c2354d95f49b0ac747266153238bf6347f59d8a",
-        "b65006b1bb8b079540259aac02340e6b31fb81b58b8bab32d049809ce5fd8e91",
+        "391248ef15051c1a1d6fc12f9c0081b7ce3a9dec1a74add7e80796a17dc22d11",
+        "edcae9b432a9b7588e3f3421c7eaf916cb1d2b327f4aec1a4a4675c97227b83a",
     ),
     "new_shapes": (
-        "a9df7cca9dbb30b3bcdee58a44b9be2cd71ae9bc412f7daec2f6875cf94b8910",
-        "e1b896ddc53caf3d2b65dea38a3b442a0cc3a9a443a2d76b1be132a8b3a1a423",
+        "2b0b6b49a14c98bfbd58102eaa8e7d1c89a2a1d8cfc779b1a4feee8fdf03e097",
+        "1909dfdda11ac7d52f6c96852de4472552f076dffe789fe8ebef1f934ea18318",
     ),
 }
 

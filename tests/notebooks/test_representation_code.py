@@ -1,5 +1,7 @@
 """Notebooks 04 and 05: what they write out for teaching computes what the package computes."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 from notebook_code import definitions
@@ -102,4 +104,25 @@ def test_the_standardised_plot_is_the_plot_of_standardised_logits(correlation, l
     student, teacher, labels = logits
     expected = analysis.logit_difference(student, teacher, labels, standardise=True)
     treated = (correlation.standardised(network_logits) for network_logits in (student, teacher))
-    np.testing.assert_allclose(correlation.logit_difference(*treated, labels), expected, atol=1e-12)
+    matrix = correlation.logit_difference(*treated, labels, standardise=False)
+    np.testing.assert_allclose(matrix, expected, atol=1e-12)
+
+
+def test_what_each_measure_does_not_see(logits):
+    """Section 6 of notebook 05: three changes of logits, and who misses which."""
+    student, teacher, labels = logits
+    named = {"test": SimpleNamespace(num_classes=6), "labels": labels, "rng": np.random.default_rng(2)}
+    code = definitions("05_correlation_matrices", **named)
+    raised = student + 5 * (np.arange(6) == 3)
+    changes = {"doubled": 2 * student, "raised": raised, "exchanged": code.exchanged(student)}
+    seen = {}
+    for name, changed in changes.items():
+        both = student, changed
+        correlations = [code.class_correlation(values) for values in both]
+        published = [code.logit_difference(values, teacher, labels) for values in both]
+        plain = [code.logit_difference(values, teacher, labels, standardise=False) for values in both]
+        pairs = {"correlation": correlations, "published": published, "plain": plain}
+        seen[name] = {measure for measure, pair in pairs.items() if np.abs(pair[0] - pair[1]).max() > 1e-9}
+    assert seen["doubled"] == {"plain"}
+    assert seen["raised"] == {"published", "plain"}
+    assert seen["exchanged"] == {"correlation", "published"}

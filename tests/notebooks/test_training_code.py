@@ -78,7 +78,9 @@ def test_the_training_loop_of_01(images):
         for model in (mine, theirs)
     )
     for epoch in range(RECIPE.epochs):
-        loss, accuracy = epoch_of_01(mine, my_sgd, images[0], RECIPE, 0, epoch)
+        step_losses, loss, accuracy = epoch_of_01(mine, my_sgd, images[0], RECIPE, 0, epoch)
+        sizes = (32, 32, 32, 32, 22)
+        assert loss == pytest.approx(sum(a * b for a, b in zip(step_losses, sizes, strict=True)) / 150)
         row = training.train_epoch(job(theirs, images), their_sgd, epoch)
         assert loss == pytest.approx(row["train_loss"], rel=1e-5)
         assert accuracy == pytest.approx(row["train_accuracy"], rel=1e-5)
@@ -134,12 +136,13 @@ def test_the_runs_of_03_are_those_of_the_package(images, tmp_path, monkeypatch):
     monkeypatch.setenv("DCD_DATA", str(tmp_path))
     train, test = images
     profile = experiments.profile("quick", teacher="resnet14", student="resnet8", epochs=1, seeds=(3, 5))
-    methods = ("alone", "dcd+kd")
+    methods = ("alone", experiments.KD_AS_PARTNER, "dcd+kd")
     teacher_run, expected = experiments.course_runs(profile, methods, train, test)
     known = sorted(path.name for path in (tmp_path / "runs").glob("resnet*"))
     names = {"p": profile, "train": train, "test": test, "methods": methods, "teacher": teacher_run.model}
-    runs = run_cells("03_student_distillation", "train-all-code", **names).runs
-    assert sorted(path.name for path in (tmp_path / "runs").glob("resnet*")) == known and len(known) == 5
+    names |= {"retrain": False}
+    runs = run_cells("03_student_distillation", "own-weights", "train-all-code", **names).runs
+    assert sorted(path.name for path in (tmp_path / "runs").glob("resnet*")) == known and len(known) == 7
     assert runs.keys() == expected.keys() == {(method, seed) for method in methods for seed in (3, 5)}
     assert all(runs[key].run_dir == run.run_dir and runs[key].rows == run.rows for key, run in expected.items())
     assert {run.config["seed"] for (_, seed), run in expected.items() if seed == 5} == {5}

@@ -36,7 +36,7 @@ PICTURES = {
     "method map": lambda: plots.method_map({"kd": [("logits", "values")]}, ("logits", "maps"), ("values",), {"kd"}),
     "per-class accuracy": lambda: plots.per_class_accuracy({"teacher": MATRIX[0], "alone": MATRIX[1]}, CLASSES),
     "embeddings": lambda: plots.embeddings({"a": POINTS, "b": POINTS}, LABELS, **KIND),
-    "embeddings, moved": lambda: plots.embeddings({"a": POINTS}, LABELS, **KIND, start=POINTS + 1),
+    "embeddings, in parts": lambda: plots.embeddings({"a": POINTS}, LABELS, **KIND, parts={"even": LABELS % 2 == 0}),
     "circle": lambda: plots.circle(np.eye(2), np.eye(2), ["cat", "dog"], title="Title"),
     "matrix": lambda: plots.matrix(MATRIX, **KIND, **AXES, bar="value", title="Title"),
     "matrices": lambda: plots.matrices({"a": MATRIX, "b": {"values": MATRIX, "bar": "b"}}, **KIND, **AXES, bar="a"),

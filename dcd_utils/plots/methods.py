@@ -83,7 +83,8 @@ def gains(
     for name, place in (levels or {}).items():
         ax.axvline(place, color=GREY, linestyle=dashes[name], linewidth=1.2, zorder=1)
     # the interval of two seeds is twelve errors wide: it may leave the picture, so that the others can be seen
-    inner = np.array([min(0, table["mean"].min()), max(0, table["mean"].max())])
+    ends = {name: table[name].where(table["n"] > 2, table["mean"]) for name in ("low", "high")}
+    inner = np.array([min(0, ends["low"].min()), max(0, ends["high"].max())])
     reach, span = [table["low"].min(), table["high"].max()], max(np.ptp(inner), 1e-9)
     low, high = np.fmin(inner, reach)[0], np.fmax(inner, reach)[1]
     ax.set_xlim(max(low, inner[0] - 0.6 * span) - 0.04 * span, min(high, inner[1] + 0.6 * span) + 0.04 * span)

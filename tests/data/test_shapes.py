@@ -11,8 +11,8 @@ from dcd_utils.data import shapes
 
 DIGESTS = {
     "shapes": (
-        "391248ef15051c1a1d6fc12f9c0081b7ce3a9dec1a74add7e80796a17dc22d11",
-        "edcae9b432a9b7588e3f3421c7eaf916cb1d2b327f4aec1a4a4675c97227b83a",
+        "38940d1b49362bc0cc5b501200b3bccbf1c3f16a75755a8f7e70e33580db5bce",
+        "070c5bf77b64cdbeddae4610f5a2e9effec397598853e7c7bf87a6accb861a4b",
     ),
     "new_shapes": (
         "2b0b6b49a14c98bfbd58102eaa8e7d1c89a2a1d8cfc779b1a4feee8fdf03e097",

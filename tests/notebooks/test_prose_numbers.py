@@ -111,6 +111,7 @@ def output_text(cell):
         yield output.get("text", "")
         if not data.get("text/plain", "").startswith("<Figure size"):
             yield data.get("text/plain", "")
+        yield data.get("text/markdown", "")
         table = re.sub(r"<(style|script).*?</\1>", " ", data.get("text/html", ""), flags=re.DOTALL)
         yield html.unescape(re.sub(r"<[^>]+>", " ", table))
 

@@ -102,6 +102,8 @@ def main(arguments: list[str] | None = None) -> int:
     group.add_argument("--root", type=lambda path: str(Path(path).expanduser().absolute()), help="where the data lies")
     group.add_argument("--epochs", type=int)
     group.add_argument("--seeds", type=lambda text: [int(seed) for seed in text.split(",")], help="such as 0,1,2")
+    aside = "train everything anew instead of loading the trained networks that come with the course"
+    group.add_argument("--retrain", action="store_const", const=True, help=aside)
     options = vars(parser.parse_args(arguments))
     paths, in_place, output, jobs = (options.pop(name) for name in ("notebooks", "in_place", "output", "jobs"))
     parameters = {name: value for name, value in options.items() if value is not None}

@@ -230,4 +230,5 @@ class TestNotebooks:
         assert parameters is code[1]
         statements = ast.parse("".join(parameters["source"])).body
         values = {statement.targets[0].id: ast.literal_eval(statement.value) for statement in statements}
-        assert values == {"profile": "quick", "dataset": None, "root": None, "epochs": None, "seeds": None}
+        assert (values.pop("profile"), values.pop("retrain")) == ("quick", False)
+        assert values == {"dataset": None, "root": None, "epochs": None, "seeds": None}

@@ -46,11 +46,10 @@ def scorecard_table(results: str | os.PathLike, names: Iterable[str] = FOLDERS) 
         main = runs.main
         head = (
             f"Ours: {main.teacher} to {main.student} on {main.dataset}, {main.epochs} epochs, {main.precision}, unless "
-            "a line names something else. A line has a mean difference in points under the same seeds, its 95 % "
-            "interval (Student's t) and n seeds. The first line decides: *holds here* where the interval lies above 0, "
-            "*does not hold here* where it lies below, *not decided* where 0 lies in it. "
+            "named otherwise: mean paired difference in points, its 95 % interval, n seeds. *Holds here*: the first "
+            "line's interval lies above 0; *does not hold here*: below; *not decided*: around it. "
         )
-    head += "Published: CIFAR-100, one figure per pair, no seeds; transfer: one pair.\n\n"
+    head += "Published: CIFAR-100, mean of 13 pairs, no seeds; transfer: one pair.\n\n"
     table = _scorecard(runs).replace("\n", "<br>", regex=True)
     return head + markdown(table.columns, table.itertuples(index=False))
 
@@ -213,7 +212,7 @@ def _by_pair() -> pd.DataFrame:
 def _gap(method: str, against: str) -> str:
     table = _by_pair()
     gap = table[method] - table[against]
-    return f"{gap.mean():+.2f} in the mean, above in {(gap > 0).sum()} of {len(gap)} pairs"
+    return f"{gap.mean():+.2f}, above in {(gap > 0).sum()} of {len(gap)} pairs"
 
 
 def _wins(method: str, against: str) -> str:

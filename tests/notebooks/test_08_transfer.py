@@ -14,7 +14,7 @@ from dcd_utils import analysis, data, models
 
 @pytest.fixture(scope="module")
 def taught():
-    return definitions("08_transfer")
+    return definitions("08_transfer", PAIRS=())
 
 
 @pytest.fixture(scope="module")

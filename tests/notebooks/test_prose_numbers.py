@@ -189,11 +189,7 @@ def others(course):
     return {name: Read(notebook) for name, notebook in course.items()}
 
 
-@pytest.mark.parametrize(
-    "name",
-    [pytest.param(name, marks=pytest.mark.xfail(strict=True, reason="to be rewritten"))
-     if name[:2] in ("03",) else name for name in NAMES],
-)  # fmt: skip
+@pytest.mark.parametrize("name", NAMES)
 def test_every_figure_in_the_prose_is_printed(course, others, name):
     if lines := problems(course[name], others, EXEMPT.get(name)):
         pytest.fail("\n".join([f"notebooks/{name}.ipynb: {len(lines)} to look at", *lines]), pytrace=False)

@@ -27,7 +27,6 @@ from dcd_utils import losses, training
 
 # {notebook: {number as written: why it can stand in no output}}; one that is no longer needed fails the test
 EXEMPT = {
-    "00_overview": {"1.5": "re-runs by others, known from their reports"},
     "07_evidence": {"71.5": "a re-run by others, known from its report"},
     "08_transfer": {"2.6": "the size of a download", "250": "the size of a download"},
 }

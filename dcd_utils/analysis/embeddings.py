@@ -5,9 +5,11 @@ put a number beside it (`trustworthiness`).
 """
 
 import warnings
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 
 from dcd_utils.analysis import checks
 
@@ -51,6 +53,17 @@ def tsne(
     return _embedding(points, "t-SNE", settings, features, standardise, seed)
 
 
+@contextmanager
+def _threads_kept():
+    """numba, when it starts, sets the number of OpenMP's threads to that of the cores, and PyTorch's with it."""
+    before = torch.get_num_threads()
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+@_threads_kept()
 def umap(
     features, seed: int = 0, n_neighbors: int = 15, min_dist: float = 0.1, standardise: bool = False,
     metric: str = "euclidean",
@@ -69,6 +82,7 @@ def umap(
     return _embedding(points, "UMAP", settings, features, standardise, seed)
 
 
+@_threads_kept()
 def aligned_umap(
     features_list, seed: int = 0, n_neighbors: int = 15, min_dist: float = 0.1, standardise: bool = False,
     metric: str = "euclidean", alignment: float = 0.01, epochs: int = 200,

@@ -1,5 +1,6 @@
 """t-SNE and UMAP: seeded, with settings, clear about bad input."""
 
+import os
 import subprocess
 import sys
 import warnings
@@ -43,6 +44,14 @@ def test_umap_is_seeded_and_silent():
     assert not np.array_equal(first.points, analysis.umap(FEATURES, seed=3, n_neighbors=8).points)
     assert analysis.silhouette(first.points, LABELS) > 0.5
     assert first.method == "UMAP" and first.settings["metric"] == "euclidean" and first.settings["n_neighbors"] == 8
+
+
+def test_pytorch_has_as_many_threads_after_umap_as_before():
+    """In a process of its own: numba sets their number once, when it starts."""
+    code = "import torch; from dcd_utils import analysis; analysis.umap(torch.eye(40)); print(torch.get_num_threads())"
+    settings = {**os.environ, "OMP_NUM_THREADS": "1", "NUMBA_NUM_THREADS": "2"}
+    run = subprocess.run([sys.executable, "-W", "ignore", "-c", code], capture_output=True, text=True, env=settings)
+    assert run.stdout.split() == ["1"], run.stderr
 
 
 @pytest.mark.parametrize("metric", ["euclidean", "cosine"])

@@ -3,6 +3,7 @@
 import contextlib
 import ctypes
 import functools
+import gc
 import hashlib
 import os
 import platform
@@ -159,9 +160,37 @@ def free_memory() -> int | None:
     return min(limits, default=None)
 
 
+def reset_peak(device: torch.device) -> None:
+    """Give back what is free but held, and let `peak` start from what is in use."""
+    gc.collect()
+    if device.type == "cuda":
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats(device)
+    else:
+        with contextlib.suppress(OSError, AttributeError, TypeError):  # Windows, macOS
+            ctypes.CDLL(None).malloc_trim(0)
+        with contextlib.suppress(OSError):
+            Path("/proc/self/clear_refs").write_text("5", encoding="utf-8")  # Linux: the resident peak starts anew
+
+
+def peak(device: torch.device) -> float | None:
+    """Most memory since `reset_peak`, in MB: reserved on a GPU (a recorded step keeps its own), else resident in this
+    process (the plain way's workers come on top); None: unknown."""
+    if device.type == "cuda":
+        return round(torch.cuda.max_memory_reserved(device) / 1e6, 1)
+    found = re.search(r"VmHWM:\s+(\d+) kB", _read("/proc/self/status"))
+    return round(int(found[1]) / 1000, 1) if found else None
+
+
 def inference_batch(on: torch.device) -> int:
     """Return how many images to pass at once without gradients: 64 on a CPU, whose caches hold as much, else 500."""
     return 64 if on.type == "cpu" else 500
+
+
+def duration(seconds: float) -> str:
+    """Return a time in words, to two digits."""
+    amount, unit = (seconds / 60, "minutes") if seconds < 5400 else (seconds / 3600, "hours")
+    return f"{amount:,.0f} {unit}" if amount >= 9.5 else f"{amount:.1f} {unit}"
 
 
 def environment_report() -> str:

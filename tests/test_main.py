@@ -19,7 +19,7 @@ from dcd_utils.__main__ import main
 from dcd_utils.experiments import doctor, speed, workers
 from dcd_utils.experiments.report import report, speed_table
 from dcd_utils.records import read_record
-from dcd_utils.training import api
+from dcd_utils.training import stages
 from dcd_utils.training.config import weights_digest
 
 FAST = training.Recipe(epochs=1, batch_size=16, schedule="one_cycle", milestones=(), precision="fp32")
@@ -35,7 +35,7 @@ def small_shapes(shapes, monkeypatch):
 
 @pytest.fixture
 def untrained(monkeypatch):
-    monkeypatch.setattr(api, "fit", lambda *_: pytest.fail("trained"))
+    monkeypatch.setattr(stages, "fit", lambda *_: pytest.fail("trained"))
 
 
 def test_every_command_works(small_shapes, tmp_path, capsys, monkeypatch):
@@ -234,12 +234,12 @@ def test_a_grid_takes_teachers_from_files(small_shapes, tmp_path, capsys):
 
 
 def test_a_grid_with_a_failed_run_still_prints_its_table(small_shapes, monkeypatch, capsys, tmp_path):
-    def fit(job, *rest, original=api.fit):
+    def fit(job, *rest, original=stages.fit):
         if "kd" in job.objective.losses:
             raise training.NonFiniteLoss('the loss term "kd" is nan in epoch 1')
         return original(job, *rest)
 
-    monkeypatch.setattr(api, "fit", fit)
+    monkeypatch.setattr(stages, "fit", fit)
     command = ["reproduce", "--pairs", "resnet8:resnet8", "--methods", "kd", "--seeds", "0", *QUICKLY]
     assert main([*command, "--results", str(tmp_path / "r")]) == 1
     said = capsys.readouterr()

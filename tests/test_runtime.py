@@ -125,3 +125,8 @@ def test_free_memory_is_the_least_of_machine_and_container(tmp_path, monkeypatch
     assert runtime.free_memory() == 2_048_000
     (tmp_path / "sys_fs_cgroup_memory.max").write_text("1000\n", encoding="utf-8")
     assert runtime.free_memory() == 600
+
+
+def test_durations_in_words():
+    expected = {90: "1.5 minutes", 3000: "50 minutes", 5399: "90 minutes", 5400: "1.5 hours", 7.2e6: "2,000 hours"}
+    assert {seconds: runtime.duration(seconds) for seconds in expected} == expected

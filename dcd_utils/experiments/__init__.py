@@ -1,8 +1,8 @@
 """Experiments: what is to be run, running it, and what came of it, beside what was published."""
 
 from dcd_utils.experiments.methods import KD_AS_PARTNER, method_order, title
-from dcd_utils.experiments.plan import course_runs, reproduce
-from dcd_utils.experiments.profiles import Profile, profile
+from dcd_utils.experiments.plan import reproduce
+from dcd_utils.experiments.profiles import Profile, course_runs, profile
 from dcd_utils.experiments.published import published
 from dcd_utils.experiments.report import comparison, report
 from dcd_utils.experiments.scorecard import scorecard, scorecard_table

@@ -57,13 +57,14 @@ def doctor() -> Iterator[tuple[str, str]]:
         what = f"all {len(course)} runs that come with the course"
     else:
         what, seconds = "the quick profile's runs (none comes with the course)", quick_runs(rates)
-    yield "--retrain", f"{duration(seconds)} for {what}, one after another"
+    yield "--retrain", f"{runtime.duration(seconds)} for {what}, one after another"
 
     best = max(measured, key=measured.get)
     for name, teacher, role in ((full.student, full.teacher, "as DCD+KD student"), (full.teacher, None, "as teacher")):
         [rate] = measure(name, 100, full.recipe, LONGER, teacher, (best,)).values()
         seconds = full.recipe.epochs * worth(*CIFAR100) / rate
-        yield "CIFAR-100", f"{duration(seconds)} for {name} {role}, {full.recipe.epochs} epochs ({rate:,.0f} images/s)"
+        took = f"{runtime.duration(seconds)} for {name} {role}"
+        yield "CIFAR-100", f"{took}, {full.recipe.epochs} epochs ({rate:,.0f} images/s)"
     assumed = "random images, as busy as now, the better number of threads, a live teacher on CIFAR-100"
     yield "assumed", f"{assumed}; testing an image takes a third of training on it"
 
@@ -171,12 +172,6 @@ def quick_runs(rates: dict[str, float]) -> float:
     quick, sizes = profile("quick"), inspect.signature(shapes.load).parameters.values()
     epochs = {quick.teacher: quick.teacher_recipe.epochs, quick.student: 4 * len(quick.seeds) * quick.recipe.epochs}
     return worth(*(size.default for size in sizes)) * sum(epochs[name] / rates[name] for name in epochs)
-
-
-def duration(seconds: float) -> str:
-    """Return a time in words, to two digits."""
-    amount, unit = (seconds / 60, "minutes") if seconds < 5400 else (seconds / 3600, "hours")
-    return f"{amount:,.0f} {unit}" if amount >= 9.5 else f"{amount:.1f} {unit}"
 
 
 def _threads(number: int) -> str:

@@ -11,10 +11,9 @@ from typing import Any
 
 from torch import nn
 
-from dcd_utils import models
+from dcd_utils import models, runtime
 from dcd_utils.data import ImageSet
 from dcd_utils.experiments.methods import method_label, settings_of, spelt_out
-from dcd_utils.experiments.profiles import Profile
 from dcd_utils.records import make_record, read_record, write_record
 from dcd_utils.training import api
 from dcd_utils.training.config import config, network_facts, run_name
@@ -130,40 +129,6 @@ def work_through(tasks: Iterable[Task], run: Callable[[Task, bool], Any], done: 
     return done
 
 
-def course_runs(
-    profile: Profile, methods: Iterable[str] = ("alone", "kd", "dcd", "dcd+kd"), train: ImageSet | None = None,
-    test: ImageSet | None = None,
-) -> tuple[Run, dict[tuple[str, int], Run]]:
-    """Return (the teacher's run, {(method, seed): the student's run}) of a profile; a run that exists is loaded, one
-    that another process is training is left to it and loaded at the end.
-
-    Under one seed every student starts from the same weights and sees the same batches and views, so methods can be
-    compared pair by pair.
-
-    Args:
-        methods: as `distill` takes them; "alone" learns from the labels only.
-        train, test: the profile's image sets if they are loaded already.
-
-    Raises:
-        ValueError: an unknown method; train without test.
-    """
-    if (train is None) != (test is None):
-        raise ValueError("only one of train and test was given: pass both, or neither to load the profile's own")
-    methods = spelt_out(methods)  # a misspelt method fails here, not after the teacher's training
-    if train is None:
-        train, test = profile.load()
-    plan, pair = Plan(train, test, retrain=profile.retrain), (profile.teacher, profile.student)
-    recipes = (profile.recipe, profile.teacher_recipe)
-    (teacher,), students = plan.tasks([pair], methods, profile.seeds, *recipes, profile.teacher_seed)
-    runs: dict[Task, Run] = {}
-
-    def run(task: Task, wait: bool) -> Run:
-        return plan.run(task, runs[task.teacher].model if task.teacher else None, wait)
-
-    work_through([teacher, *students], run, runs)
-    return runs[teacher], {(task.method, task.seed): runs[task] for task in students}
-
-
 def reproduce(
     pairs: Iterable[tuple[str, str]], methods: Iterable[str], seeds: Iterable[int], train: ImageSet, test: ImageSet,
     recipe: Recipe, results: str | os.PathLike, teacher_recipe: Recipe | None = None, teacher_seed: int = 0,
@@ -191,11 +156,9 @@ def reproduce(
             damaged record in the folder; nothing is then trained.
         RuntimeError: some students could not be trained; all others are.
     """
-    results = Path(results)
+    results, pairs, weights = Path(results), [tuple(pair) for pair in pairs], teacher_weights or {}
     if results.exists() and not results.is_dir():
         raise ValueError(f'"{results}" is a file: name a folder for the records')
-    pairs = [tuple(pair) for pair in pairs]
-    weights = teacher_weights or {}
     if strangers := set(weights) - {teacher for teacher, _ in pairs}:
         raise ValueError(f"weights were given for {', '.join(strangers)}, which no pair has as its teacher")
     grid = _Grid(results, weights, train, test, cache, retrain, plain=plain, compile=compile)
@@ -243,7 +206,8 @@ class _Grid(Plan):
                 failures[task] = str(error)
             finished = len({*done, task} | {other for other in tasks if self._is_done(other)})
             pace = (time.monotonic() - began) / max(1, finished - there)
-            left = _duration(pace * (len(tasks) - finished)) if finished < len(tasks) else ""
+            to_do = len(tasks) - finished
+            left = f", about {runtime.duration(pace * to_do)} left" if to_do else ""
             print(f"{finished} of {len(tasks)} runs done{left} (last: {task})", flush=True)
 
         work_through(tasks, attempt, done)
@@ -332,8 +296,3 @@ def _key(task: Task) -> tuple[str | None, str, str]:
 
 def _file_name(facts: dict) -> str:
     return f"{run_name(facts, method_label(facts))}.json"
-
-
-def _duration(seconds: float) -> str:
-    hours, minutes = divmod(max(1, round(seconds / 60)), 60)
-    return f", about {f'{hours} h ' if hours else ''}{minutes} min left"

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from dcd_utils import data
+from dcd_utils.data import ImageSet
+from dcd_utils.experiments.methods import spelt_out
+from dcd_utils.experiments.plan import Plan, Task, work_through
 from dcd_utils.training import PAPER, QUICK, QUICK_TEACHER, Recipe
+from dcd_utils.training.runs import Run
 
 
 @dataclass(frozen=True)
@@ -27,7 +32,7 @@ class Profile:
     points: int
     retrain: bool = False
 
-    def load(self, **options) -> tuple[data.ImageSet, data.ImageSet]:
+    def load(self, **options) -> tuple[ImageSet, ImageSet]:
         """Return (train, test) of the profile's data set; options as in `data.load`."""
         return data.load(self.dataset, self.root, **options)
 
@@ -60,3 +65,37 @@ def profile(
     if epochs is not None and not epochs == chosen.recipe.epochs == chosen.teacher_recipe.epochs:
         changes |= dict.fromkeys(("teacher_recipe", "recipe"), QUICK.but(epochs=epochs))
     return replace(chosen, **{key: value for key, value in changes.items() if value is not None})
+
+
+def course_runs(
+    profile: Profile, methods: Iterable[str] = ("alone", "kd", "dcd", "dcd+kd"), train: ImageSet | None = None,
+    test: ImageSet | None = None,
+) -> tuple[Run, dict[tuple[str, int], Run]]:
+    """Return (the teacher's run, {(method, seed): the student's run}) of a profile; a run that exists is loaded, one
+    that another process is training is left to it and loaded at the end.
+
+    Under one seed every student starts from the same weights and sees the same batches and views, so methods can be
+    compared pair by pair.
+
+    Args:
+        methods: as `distill` takes them; "alone" learns from the labels only.
+        train, test: the profile's image sets if they are loaded already.
+
+    Raises:
+        ValueError: an unknown method; train without test.
+    """
+    if (train is None) != (test is None):
+        raise ValueError("only one of train and test was given: pass both, or neither to load the profile's own")
+    methods = spelt_out(methods)  # a misspelt method fails here, not after the teacher's training
+    if train is None:
+        train, test = profile.load()
+    plan, pair = Plan(train, test, retrain=profile.retrain), (profile.teacher, profile.student)
+    recipes = (profile.recipe, profile.teacher_recipe)
+    (teacher,), students = plan.tasks([pair], methods, profile.seeds, *recipes, profile.teacher_seed)
+    runs: dict[Task, Run] = {}
+
+    def run(task: Task, wait: bool) -> Run:
+        return plan.run(task, runs[task.teacher].model if task.teacher else None, wait)
+
+    work_through([teacher, *students], run, runs)
+    return runs[teacher], {(task.method, task.seed): runs[task] for task in students}

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from dcd_utils.experiments.methods import KD_AS_PARTNER, method_order, title
 from dcd_utils.experiments.published import published
 from dcd_utils.experiments.scorecard import scorecard_table
-from dcd_utils.experiments.speed import training_hours
+from dcd_utils.experiments.speed import benchmarks, speed_table
 from dcd_utils.experiments.tables import markdown, paired, read_records, read_results
 from dcd_utils.files import write_whole
 
@@ -32,21 +32,15 @@ def report(folder: str | os.PathLike) -> str:
 
     Errors are those of `read_records`.
     """
-    table, benchmarks = read_results(folder), _benchmarks(read_records(folder))
+    table, measured = read_results(folder), benchmarks(read_records(folder))
     texts = [_training_table(part) for part in _groups(table[table.kind.isin(_TRAINED)])]
     texts += [_probe_table(part) for part in _groups(table[table.kind == "probe"])]
     terms = _TERMS if texts else ""
-    return terms + "\n".join(texts + ([speed_table(benchmarks)] if benchmarks else []))
+    return terms + "\n".join(texts + ([speed_table(measured)] if measured else []))
 
 
 def _groups(table: pd.DataFrame) -> list[pd.DataFrame]:
     return [part for _, part in table.groupby("group", sort=False)]
-
-
-def _benchmarks(records: list[dict]) -> list[dict]:
-    """Return the benchmarks among records, the quickest pair first."""
-    benchmarks = [record for record in records if record["kind"] == "benchmark"]
-    return sorted(benchmarks, key=lambda record: -record["images_per_second"]["plain"])
 
 
 def _training_table(part: pd.DataFrame) -> str:
@@ -130,34 +124,6 @@ def published_probes(source: str, target: str) -> dict[str, float]:
     if "".join(filter(str.isalnum, source)).lower() != "cifar100" or target not in ("stl10", "tiny_imagenet"):
         return {}
     return published(target).set_index("method").accuracy.to_dict()
-
-
-def speed_table(records: list[dict]) -> str:
-    """Benchmarks of several pairs, the quickest first: images per second and, in brackets, times the plain way."""
-    records = _benchmarks(records)
-    machines = dict.fromkeys(
-        f"{record['hardware']}; torch {record['versions']['torch']}, {record['precision']}, batch "
-        f"{record['batch_size']}, median of {record['rounds']} rounds"
-        for record in records
-    )
-    rows, sizes = [], []
-    for record in records:
-        rates, ours = record["images_per_second"], ("live", "cached", "student_alone")
-        pair = _pairs([(record["teacher"], record["student"])])
-        times = [f"{rates[way]:,.0f} ({record['speedup'][way]:.2f})" for way in ours[:2]]
-        of_live = (record["components"]["teacher"] / record["ms_per_step"]["live"], record["floor"]["share_live"])
-        percent = [f"{share:.0%}" for share in (record["of_student_alone"], *of_live)]
-        hours = [f"{training_hours(record, way, methods=3, seeds=3):.0f}" for way in ("plain", "live", "cached")]
-        plain, alone = (f"{rates[way]:,.0f}" for way in ("plain", "student_alone"))
-        rows.append([pair, plain, *times, alone, *percent, " / ".join(hours)])
-        for size, by_way in record["by_batch_size"].items():
-            sizes.append([f"{pair}, batch {size}", *(f"{by_way[way]:,.0f}" for way in ours)])
-    heads = ["", "plain way", "live teacher", "stored teacher", "student alone", "stored, of alone"]
-    heads += ["teacher, of a live step", "arithmetic, of a live step", "hours: plain / live / stored"]
-    text = "Training steps of DCD+KD in images per second; in brackets, times the plain way. Hours: 3 methods, 3 "
-    text += f"seeds, 240 epochs of 50,000 images, filling the store included. {'; '.join(machines)}.\n\n"
-    by_size = "\n" + markdown(["images per second", *heads[2:5]], sizes) if sizes else ""
-    return text + markdown(heads, rows) + by_size
 
 
 def comparison(results: str | os.PathLike | pd.DataFrame) -> str:
@@ -304,8 +270,8 @@ def draw(folder: str | os.PathLike, picture: str) -> None:
     """Draw what a folder's records say into a PNG: its benchmarks, or every run of its first pair."""
     from dcd_utils import plots
 
-    if benchmarks := _benchmarks(read_records(folder)):
-        figure = plots.speed(benchmarks)
+    if measured := benchmarks(read_records(folder)):
+        figure = plots.speed(measured)
     else:
         table = read_results(folder)
         part = _groups(table[table.state == "finished"])[0]

@@ -15,8 +15,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 # the first one that holds a pair decides; the others show how far its answers carry
-FOLDERS = ("shapes", "shapes-teacher2", "shapes-study", "shapes-methods", "shapes-negatives")
-FOLDERS += ("transfer-shapes-new_shapes",)
+FOLDERS = ("shapes", "shapes-teacher2", "shapes-methods", "transfer-shapes-new_shapes")
 NOT_MEASURED, OPEN, HOLDS, FAILS, MIXED = VERDICTS = (
     "not measured", "not decided", "holds here", "does not hold here", "differs from case to case",
 )  # fmt: skip
@@ -71,6 +70,10 @@ def _scorecard(runs: _Runs) -> pd.DataFrame:
         (
             "DCD's features travel better than those of the student alone", _transfer("dcd", "alone"),
             *runs.compare(("dcd", "alone"), probes=True),
+        ),
+        (
+            "DCD's features travel better than those of KD", _transfer("dcd", "kd"),
+            *runs.compare(("dcd", "kd"), probes=True),
         ),
         (
             "DCD+KD's features travel better than those of KD at 1 and 1", at_other_weights + features_over_kd,
@@ -130,20 +133,9 @@ class _Runs:
         return lines.strip(), verdict
 
     def negatives(self) -> tuple[str, str]:
-        """How DCD's gain over the student alone changes from the smallest to the largest batch of the main pair."""
-        gains = {}
-        for part in self.groups:
-            first = part.iloc[-1]
-            if self._differs(first) <= {"batch_size"} and first.batch_size not in gains:
-                ours, alone = (part[part.method == name].set_index("seed").accuracy for name in ("dcd", "alone"))
-                if len(gain := (ours - alone).dropna()):
-                    gains[int(first.batch_size)] = gain
-        if len(gains) < 2:
-            return "", NOT_MEASURED
-        few, many = min(gains), max(gains)
-        change = Paired.of((gains[many] - gains[few]).dropna())
-        found = [(f"gain over the student alone at batch {many}, less that at {few}", change)]
-        return _lines(found), _verdict(found)
+        """What DCD gains from all others of a batch over two of them: with as many steps, unlike a larger batch."""
+        lines, verdict = self.compare(("dcd", "dcd@negatives=2"))
+        return f"all others of a batch, instead of two: {lines}" if lines else "", verdict
 
     def above_the_teacher(self) -> tuple[str, str]:
         found = []

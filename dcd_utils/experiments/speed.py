@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
-import ctypes
-import gc
 import itertools
-import re
 import statistics
 import time
 from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 
 import torch
 from torch.utils.data import DataLoader, Dataset
@@ -20,6 +15,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from dcd_utils import losses, models, runtime
 from dcd_utils.data import ImageSet
 from dcd_utils.data.views import NUM_VIEWS
+from dcd_utils.experiments.tables import markdown
 from dcd_utils.records import make_record
 from dcd_utils.training import PAPER, FrozenTeacher, Job, NoTeacher, StoredTeacher, batches, train_epoch
 from dcd_utils.training.loop import make_optimizer
@@ -47,8 +43,8 @@ def benchmark(
         batch_sizes: others, for which live, cached and student_alone are timed too.
 
     Returns:
-        a record with images_per_second, ms_per_step, peak_mb (as `peak` says), spread (slowest and fastest round) by
-        way; components (ms per step); floor (of a step: its operations over the machine's rate of matrix products);
+        a record with, by way, images_per_second, ms_per_step, peak_mb (`runtime.peak`) and spread (slowest and fastest
+        round); components (ms per step); floor (of a step: its operations over the machine's rate of matrix products);
         speedup over plain; by_batch_size.
 
     Raises:
@@ -103,7 +99,7 @@ class _Bench:
         self.warm, self.timed = (self.images.subset(range(count * batch_size)) for count in (4, steps))
 
     def measure(self, way: str) -> tuple[float, float | None]:
-        """Return (seconds per step, `peak`)."""
+        """Return (seconds per step, `runtime.peak`)."""
         try:
             return self._measure(way)
         except torch.OutOfMemoryError as error:
@@ -132,13 +128,13 @@ class _Bench:
         objective = objective.to(self.device)
         job = Job(student, objective, guide, self.warm, None, self.recipe, 0, plain, self.compile and not plain)
         optimizer = make_optimizer(job)
-        reset_peak(self.device)  # and not later: what it gives back must be taken anew, which costs time
+        runtime.reset_peak(self.device)  # and not later: what it gives back must be taken anew, which costs time
         if plain:
             return self._plain(job, optimizer, teacher)
         train_epoch(job, optimizer, 0)
         start = self._now()
         train_epoch(replace(job, train=self.timed), optimizer, 0)
-        return (self._now() - start) / self.steps, peak(self.device)
+        return (self._now() - start) / self.steps, runtime.peak(self.device)
 
     def _plain(self, job: Job, optimizer: torch.optim.Optimizer, teacher) -> tuple[float, float | None]:
         """Time public code's epoch after its first two batches."""
@@ -159,7 +155,7 @@ class _Bench:
             loss.item()
             (output.logits.argmax(dim=1) == labels).sum().item()
             end = self._now()  # and not behind the loop, where the workers are sent home
-        return (end - start) / self.steps, peak(self.device)
+        return (end - start) / self.steps, runtime.peak(self.device)
 
     def _now(self) -> float:
         """Return the time in seconds at which the device has done what it was given."""
@@ -231,29 +227,38 @@ class PlainImages(Dataset):
         return self.transform(Image.fromarray(self.pixels[index])), self.labels[index]
 
 
-def reset_peak(device: torch.device) -> None:
-    """Give back what is free but held, and let `peak` start from what is in use."""
-    gc.collect()
-    if device.type == "cuda":
-        torch.cuda.empty_cache()
-        torch.cuda.reset_peak_memory_stats(device)
-    else:
-        with contextlib.suppress(OSError, AttributeError, TypeError):  # Windows, macOS
-            ctypes.CDLL(None).malloc_trim(0)
-        with contextlib.suppress(OSError):
-            Path("/proc/self/clear_refs").write_text("5", encoding="utf-8")  # Linux: the resident peak starts anew
+def benchmarks(records: list[dict]) -> list[dict]:
+    """Return the benchmarks among records, the quickest pair first."""
+    found = [record for record in records if record["kind"] == "benchmark"]
+    return sorted(found, key=lambda record: -record["images_per_second"]["plain"])
 
 
-def peak(device: torch.device) -> float | None:
-    """Most memory since `reset_peak`, in MB: reserved on a GPU (a recorded step keeps its own), else resident in this
-    process (the plain way's workers come on top); None: unknown."""
-    if device.type == "cuda":
-        return round(torch.cuda.max_memory_reserved(device) / 1e6, 1)
-    try:
-        found = re.search(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text(encoding="utf-8"))
-    except OSError:
-        return None
-    return round(int(found[1]) / 1000, 1) if found else None
+def speed_table(records: list[dict]) -> str:
+    """Benchmarks of several pairs, the quickest first: images per second and, in brackets, times the plain way."""
+    records = benchmarks(records)
+    machines = dict.fromkeys(
+        f"{record['hardware']}; torch {record['versions']['torch']}, {record['precision']}, batch "
+        f"{record['batch_size']}, median of {record['rounds']} rounds"
+        for record in records
+    )
+    rows, sizes = [], []
+    for record in records:
+        rates, ours = record["images_per_second"], ("live", "cached", "student_alone")
+        pair = f"{record['teacher']} to {record['student']}"
+        times = [f"{rates[way]:,.0f} ({record['speedup'][way]:.2f})" for way in ours[:2]]
+        of_live = (record["components"]["teacher"] / record["ms_per_step"]["live"], record["floor"]["share_live"])
+        percent = [f"{share:.0%}" for share in (record["of_student_alone"], *of_live)]
+        hours = [f"{training_hours(record, way, methods=3, seeds=3):.0f}" for way in ("plain", "live", "cached")]
+        plain, alone = (f"{rates[way]:,.0f}" for way in ("plain", "student_alone"))
+        rows.append([pair, plain, *times, alone, *percent, " / ".join(hours)])
+        for size, by_way in record["by_batch_size"].items():
+            sizes.append([f"{pair}, batch {size}", *(f"{by_way[way]:,.0f}" for way in ours)])
+    heads = ["", "plain way", "live teacher", "stored teacher", "student alone", "stored, of alone"]
+    heads += ["teacher, of a live step", "arithmetic, of a live step", "hours: plain / live / stored"]
+    text = "Training steps of DCD+KD in images per second; in brackets, times the plain way. Hours: 3 methods, 3 "
+    text += f"seeds, 240 epochs of 50,000 images, filling the store included. {'; '.join(machines)}.\n\n"
+    by_size = "\n" + markdown(["images per second", *heads[2:5]], sizes) if sizes else ""
+    return text + markdown(heads, rows) + by_size
 
 
 def training_hours(

@@ -10,8 +10,7 @@ from torch import nn
 from dcd_utils import analysis, files, models
 from dcd_utils.data import ImageSet
 from dcd_utils.experiments.methods import settings_of, spelt_out
-from dcd_utils.experiments.plan import course_runs
-from dcd_utils.experiments.profiles import Profile
+from dcd_utils.experiments.profiles import Profile, course_runs
 from dcd_utils.records import make_record, read_record, write_record
 from dcd_utils.training import check_method
 from dcd_utils.training.config import config_hash, network_facts, weights_digest

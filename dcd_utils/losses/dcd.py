@@ -66,6 +66,8 @@ class DCDLoss(EmbeddingLoss):
         learn_scale, learn_bias, learn_teacher_map: whether log_scale, the bias and the teacher's linear map are
             trained, or stay as they start.
         mask_classmates: leave out negatives of the image's own class; the loss then needs `labels`.
+        negatives: contrast each image with so many others, an even number: half of them before it in the batch, half
+            behind it, round its end. None: with all.
 
     Called with student features [B, student_dim], teacher features [B, teacher_dim] and, if it needs them, labels [B],
     it returns a scalar. Raises ValueError if these shapes do not fit, B < 2, or a setting is impossible.
@@ -74,7 +76,7 @@ class DCDLoss(EmbeddingLoss):
     def __init__(
         self, student_dim: int, teacher_dim: int, embed_dim: int = 128, alpha: float = 0.5, max_scale: float = 10.0, *,
         contrast: float = 1.0, learn_scale: bool = True, learn_bias: bool = True, learn_teacher_map: bool = True,
-        mask_classmates: bool = False,
+        mask_classmates: bool = False, negatives: int | None = None,
     ):
         if min(student_dim, teacher_dim, embed_dim) < 1 or max_scale <= 0 or min(alpha, contrast) < 0:
             raise ValueError(
@@ -82,11 +84,14 @@ class DCDLoss(EmbeddingLoss):
                 f"contrast={contrast}, max_scale={max_scale}: widths must be at least 1, max_scale above 0, alpha and "
                 "contrast not negative"
             )
+        if negatives is not None and (negatives < 2 or negatives % 2):
+            raise ValueError(f"negatives={negatives} was given: pass an even number above 0, or None for all")
         super().__init__(student_dim, teacher_dim, embed_dim)
         self.embed_teacher.requires_grad_(learn_teacher_map)
         self.log_scale = nn.Parameter(torch.tensor(1.0), requires_grad=learn_scale)
         self.bias = nn.Parameter(torch.tensor(0.0), requires_grad=learn_bias)
-        self.alpha, self.contrast, self.max_scale, self.mask_classmates = alpha, contrast, max_scale, mask_classmates
+        self.alpha, self.contrast, self.max_scale = alpha, contrast, max_scale
+        self.mask_classmates, self.negatives = mask_classmates, negatives
         self.terms: dict[str, Tensor] = {}
 
     @property
@@ -97,10 +102,15 @@ class DCDLoss(EmbeddingLoss):
     def forward(self, student_features: Tensor, teacher_features: Tensor, labels: Tensor | None = None) -> Tensor:
         student, teacher = self.embed(student_features, teacher_features)
         scale, masked = self.scale, None
+        if self.negatives is not None:
+            places = torch.arange(len(student), device=student.device)
+            behind = (places - places[:, None]) % len(student)
+            masked = torch.minimum(behind, behind.T) > self.negatives // 2
         if self.mask_classmates:
             if labels is None or labels.shape != student.shape[:1]:
                 raise ValueError(f"mask_classmates needs the labels of the {len(student)} images, one for each")
-            masked = (labels[:, None] == labels).fill_diagonal_(False)
+            classmates = (labels[:, None] == labels).fill_diagonal_(False)
+            masked = classmates if masked is None else masked | classmates
         with torch.autocast(student.device.type, enabled=False):
             contrast, consistency = dcd_terms(student, teacher, scale, self.bias, masked)
             terms = {"contrast": contrast, "consistency": consistency, "scale": scale, "bias": self.bias.clone()}

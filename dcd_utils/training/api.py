@@ -2,20 +2,18 @@
 
 import inspect
 import os
-from collections.abc import Callable
-from dataclasses import replace
 
 import torch
 from torch import nn
-from tqdm.auto import tqdm
 
 from dcd_utils import losses, models, runtime
 from dcd_utils.data import ImageSet
 from dcd_utils.training.config import config, network_facts
-from dcd_utils.training.loop import Job, NonFiniteLoss, check_outputs, fit
+from dcd_utils.training.loop import Job, NonFiniteLoss, check_outputs
 from dcd_utils.training.recipe import QUICK, Recipe, resolve_precision
 from dcd_utils.training.runs import Run, RunBusy, RunFolder, known_places
-from dcd_utils.training.teacher import FrozenTeacher, NoTeacher, StoredTeacher, lent, parse_cache
+from dcd_utils.training.stages import learn
+from dcd_utils.training.teacher import NoTeacher, lent, parse_cache
 
 
 def train(
@@ -181,7 +179,7 @@ def _run(job: Job, facts: dict, teacher: nn.Module | None, run_dir, cache: str, 
         if run := finished(folder):
             return run
         try:
-            history, remark = _learn(job, folder, teacher, cache, label)
+            history, remark = learn(job, folder, teacher, cache, label)
         except torch.OutOfMemoryError as error:
             raise RuntimeError(
                 f"{label}: {job.train.device} ran out of memory with {job.recipe.batch_size} images of "
@@ -197,96 +195,6 @@ def _run(job: Job, facts: dict, teacher: nn.Module | None, run_dir, cache: str, 
     run = Run(job.model.eval(), record, folder.path, job.objective.eval())
     print(f"{label}: {run.accuracy:.2f} % after {job.recipe.epochs} epochs, {run.seconds:.0f} s{remark}")
     return run
-
-
-def _learn(job: Job, folder: RunFolder, teacher: nn.Module | None, cache: str, label: str):
-    """Train a job to its last epoch; return the history, and a remark for the line that reports the run."""
-    device, state = job.train.device, folder.begin()
-    if device.type == "cpu" and not job.plain:
-        runtime.reuse_freed_memory()
-    if device.type in ("cuda", "cpu"):  # convolutions run faster with the channels last
-        train, test = (replace(images, channels_last=not job.plain) for images in (job.train, job.test))
-        job = replace(job, train=train, test=test)
-        for network in (job.model, teacher) if teacher is not None else (job.model,):
-            network.to(memory_format=torch.contiguous_format if job.plain else torch.channels_last)
-    job.model.to(device), job.objective.to(device)
-    guide, remark = _guide(job, teacher, cache, folder.config)
-    state = _first_stage(job, folder, teacher, state, label)
-    history = _fit(replace(job, teacher=guide), state, label, folder.save_checkpoint)
-    if getattr(guide, "storage_error", 0):
-        remark += f", stored answers off by at most {guide.storage_error:.1g}"
-    return history, remark
-
-
-def _fit(job: Job, state: dict | None, label: str, keep: Callable[[dict], None]) -> list[dict[str, float]]:
-    """`fit` behind a progress bar; `keep` receives the state after every epoch."""
-    done = len(state["history"]) if state else 0
-    with tqdm(total=job.recipe.epochs, initial=done, desc=label, unit="epoch", leave=False) as bar:
-
-        def on_epoch(state):
-            keep(state)
-            if job.test is not None:
-                bar.set_postfix_str(f"{state['history'][-1]['test_accuracy']:.1f} %")
-            bar.update()
-
-        return fit(job, state, on_epoch)
-
-
-def _guide(job: Job, teacher: nn.Module | None, cache: str, facts: dict):
-    """Return the teacher that the loop asks, and a remark."""
-    if teacher is None:
-        return NoTeacher(), ""
-    live = FrozenTeacher(teacher, job.recipe.batch_size, job.compile)
-    if cache == "off":
-        return live, ", live teacher (its maps are read)" if job.objective.reads_maps else ", live teacher"
-    try:
-        stored = StoredTeacher(teacher, job.train, job.recipe.precision, job.recipe.batch_size, cache, facts["teacher"])
-    except (OSError, ValueError) as error:  # a full disk; no room, or a damaged file
-        place, storage = parse_cache(cache)
-        # nobody asked for a table, so nobody is stopped for the want of one; but a live teacher rounds nothing
-        if storage or (isinstance(error, ValueError) and place != "auto"):
-            raise
-        reason = f"its answers cannot be stored: {error}" if isinstance(error, OSError) else str(error)
-        return live, f", live teacher ({reason})"
-    return stored, f", cached teacher ({stored})"
-
-
-def _first_stage(job: Job, folder: RunFolder, teacher: nn.Module | None, state: dict | None, label: str) -> dict | None:
-    """Train what a method asks for before the student itself learns; return the state that training goes on from.
-
-    The stage takes an eighth of the recipe's epochs (30 of 240, as published), at its own constant rate.
-    """
-    found = job.objective.stage()
-    if found is None or (state is not None and "first_stage" not in state):
-        return state
-    objective, stage = found
-    epochs, rate = max(1, job.recipe.epochs // 8), min(stage.learning_rate, job.recipe.learning_rate)
-    recipe = job.recipe.but(epochs=epochs, schedule="steps", milestones=(), learning_rate=rate)
-    show = _Preactivated if stage.preactivation else lambda network: network
-    if state is not None:
-        job.objective.load_state_dict(state["objective"])
-    first = replace(
-        job, model=show(job.model), objective=objective.to(job.train.device),
-        teacher=FrozenTeacher(show(teacher), recipe.batch_size, job.compile), test=None, recipe=recipe,
-        seed=f"{job.seed}/first", plain=False,
-    )
-
-    def keep(first_state):
-        folder.save_checkpoint({"first_stage": first_state, "objective": job.objective.state_dict(), "history": []})
-
-    _fit(first, state and state["first_stage"], f"{label} (first stage)", keep)
-    return None
-
-
-class _Preactivated(nn.Module):
-    """A network that shows its maps before the last ReLU of each stage; it shares the network's weights."""
-
-    def __init__(self, network: nn.Module):
-        super().__init__()
-        self.network = network
-
-    def features(self, images: torch.Tensor) -> models.Features:
-        return self.network.features(images, preactivation=True)
 
 
 def _decided(model: nn.Module, train: ImageSet, test: ImageSet, recipe: Recipe, plain: bool) -> Recipe:

@@ -49,8 +49,9 @@ def test_umap_is_seeded_and_silent():
 def test_pytorch_has_as_many_threads_after_umap_as_before():
     """In a process of its own: numba sets their number once, when it starts."""
     code = "import torch; from dcd_utils import analysis; analysis.umap(torch.eye(40)); print(torch.get_num_threads())"
+    command = [sys.executable, "-W", "ignore", "-c", code]
     settings = {**os.environ, "OMP_NUM_THREADS": "1", "NUMBA_NUM_THREADS": "2"}
-    run = subprocess.run([sys.executable, "-W", "ignore", "-c", code], capture_output=True, text=True, env=settings)
+    run = subprocess.run(command, capture_output=True, encoding="utf-8", env=settings)
     assert run.stdout.split() == ["1"], run.stderr
 
 

@@ -79,11 +79,6 @@ def test_the_time_of_all_runs_follows_from_their_logs():
         assert doctor.retraining(records, rates, "resnet8") == pytest.approx(expected)
 
 
-def test_durations_in_words():
-    expected = {90: "1.5 minutes", 3000: "50 minutes", 5399: "90 minutes", 5400: "1.5 hours", 7.2e6: "2,000 hours"}
-    assert {seconds: doctor.duration(seconds) for seconds in expected} == expected
-
-
 def test_the_report_says_what_is_there_and_what_it_would_take(tmp_path, monkeypatch):
     asked = []
 

@@ -14,7 +14,7 @@ from dcd_utils.experiments import plan
 from dcd_utils.experiments.plan import Plan, work_through
 from dcd_utils.files import data_dir
 from dcd_utils.records import read_record
-from dcd_utils.training import api
+from dcd_utils.training import api, stages
 from dcd_utils.training.config import weights_digest
 from dcd_utils.training.runs import RunFolder
 
@@ -39,7 +39,7 @@ def records_of(folder: Path) -> dict[str, dict]:
 @contextlib.contextmanager
 def no_training():
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(api, "fit", lambda *_: pytest.fail("trained"))
+        patch.setattr(stages, "fit", lambda *_: pytest.fail("trained"))
         yield
 
 
@@ -48,11 +48,11 @@ def trained(monkeypatch):
     """What was trained, in order: (network, objective's terms)."""
     runs = []
 
-    def fit(job, *rest, original=api.fit):
+    def fit(job, *rest, original=stages.fit):
         runs.append((job.model.name, "+".join(job.objective.losses) or "alone", job.seed))
         return original(job, *rest)
 
-    monkeypatch.setattr(api, "fit", fit)
+    monkeypatch.setattr(stages, "fit", fit)
     return runs
 
 
@@ -262,13 +262,13 @@ def test_a_run_that_diverges_is_recorded_shown_and_not_tried_again(tiny, tmp_pat
 
 
 def test_a_failed_run_does_not_stop_the_others_and_is_tried_again_without_its_folder(tiny, tmp_path, monkeypatch):
-    def fit(job, *rest, original=api.fit):
+    def fit(job, *rest, original=stages.fit):
         if "dcd" in job.objective.losses:
             raise training.NonFiniteLoss('the loss term "dcd" is nan')
         return original(job, *rest)
 
     with monkeypatch.context() as patch:
-        patch.setattr(api, "fit", fit)
+        patch.setattr(stages, "fit", fit)
         words = '1 of 3 runs failed:\nresnet14-resnet8-dcd-seed0: the loss term "dcd"'
         with pytest.raises(RuntimeError, match=words):
             grid(tiny, tmp_path / "r", ["dcd", "kd"])
@@ -412,10 +412,6 @@ def test_every_network_has_its_published_rate(tiny, tmp_path, monkeypatch):
     assert [(task.network, task.recipe.learning_rate) for task in tasks] == [
         ("vgg13", 0.05), ("MobileNetV2", 0.01), ("vgg8", 0.05),
     ]  # fmt: skip
-
-
-def test_time_left():
-    assert plan._duration(10) == ", about 1 min left" and plan._duration(3660) == ", about 1 h 1 min left"
 
 
 def test_bad_grids_train_nothing(tiny, tmp_path):

@@ -99,7 +99,7 @@ def test_the_course_loads_everything_and_trains_nothing(records, monkeypatch, ca
     def never(*arguments, **named):
         raise AssertionError("must not train")
 
-    monkeypatch.setattr("dcd_utils.training.api._learn", never)
+    monkeypatch.setattr("dcd_utils.training.api.learn", never)
     profile = profiles.profile("quick")
     teacher, runs = experiments.course_runs(profile, ["alone", "kd", experiments.KD_AS_PARTNER, "dcd", "dcd+kd"])
     assert len(runs) == 5 * len(profile.seeds) and teacher.run_dir.parent == files.course_dir()

@@ -5,7 +5,7 @@ import pickle
 import pytest
 import torch
 
-from dcd_utils import models, plots
+from dcd_utils import models, plots, runtime
 from dcd_utils.data import ImageSet
 from dcd_utils.experiments import report, speed
 from dcd_utils.records import read_record, write_record
@@ -100,11 +100,11 @@ def test_where_memory_cannot_be_measured_it_is_unknown(monkeypatch):
         raise FileNotFoundError(2, "No such file or directory", str(path))
 
     for library in (windows, lambda name: object()):  # macOS: a library without malloc_trim
-        monkeypatch.setattr(speed.ctypes, "CDLL", library)
-        monkeypatch.setattr(speed.Path, "write_text", absent)
-        monkeypatch.setattr(speed.Path, "read_text", absent)
-        speed.reset_peak(torch.device("cpu"))
-        assert speed.peak(torch.device("cpu")) is None
+        monkeypatch.setattr(runtime.ctypes, "CDLL", library)
+        monkeypatch.setattr(runtime.Path, "write_text", absent)
+        monkeypatch.setattr(runtime.Path, "read_text", absent)
+        runtime.reset_peak(torch.device("cpu"))
+        assert runtime.peak(torch.device("cpu")) is None
 
 
 def test_hours_of_a_grid():

@@ -10,7 +10,7 @@ from dcd_utils.data import ImageSet
 from dcd_utils.experiments import transfer as module
 from dcd_utils.experiments.transfer import transfer
 from dcd_utils.records import read_record
-from dcd_utils.training import api
+from dcd_utils.training import stages
 
 FAST = training.Recipe(epochs=1, batch_size=16, schedule="one_cycle", milestones=(), precision="fp32")
 SMALL = experiments.Profile("small", "shapes", None, "resnet14", "resnet8", FAST, FAST, 7, (3, 4), 50)
@@ -79,7 +79,7 @@ def test_several_targets_have_a_folder_each(tiny, target, tmp_path):
 
 
 def test_what_cannot_work_is_told_before_anything_is_trained(tiny, target, tmp_path, monkeypatch):
-    monkeypatch.setattr(api, "fit", lambda *_: pytest.fail("trained"))
+    monkeypatch.setattr(stages, "fit", lambda *_: pytest.fail("trained"))
     wide = replace(SMALL, teacher="resnet8x4")
     for profile, methods, targets, words in (
         (SMALL, ["dcb"], {"light": target}, 'method "dcb" does not exist'),

@@ -256,24 +256,40 @@ def test_the_ablations_leave_out_exactly_what_they_say():
         DCDLoss(3, 3, contrast=-1.0)
 
 
-def test_masked_classmates_are_no_negatives():
+@pytest.mark.parametrize(
+    "seen, options",
+    [
+        ([[0, 2, 3, 4, 5], [1, 2, 3, 4, 5], [2, 0, 1, 3, 4, 5], *([i, 0, 1, 2] for i in (3, 4, 5))],
+         {"mask_classmates": True}),
+        ([[0, 5, 1], [1, 0, 2], [2, 1, 3], [3, 2, 4], [4, 3, 5], [5, 4, 0]], {"negatives": 2}),
+        ([[0, 4, 5, 2], [1, 5, 2, 3], [2, 0, 1, 3, 4], [3, 1, 2], [4, 2, 0], [5, 0, 1]],
+         {"negatives": 4, "mask_classmates": True}),
+    ],
+)  # fmt: skip
+def test_what_is_masked_is_no_negative(seen, options):
     torch.manual_seed(3)
     student, teacher = torch.randn(6, 5, dtype=torch.float64, requires_grad=True), torch.randn(6, 7).double()
     labels = torch.tensor([0, 0, 1, 2, 2, 2])
-    loss = DCDLoss(5, 7, embed_dim=3, alpha=0.7, mask_classmates=True).double()
+    loss = DCDLoss(5, 7, embed_dim=3, alpha=0.7, **options).double()
     value = loss(student, teacher, labels)
     first, second = loss.embed(student, teacher)
     scores = loss.scale * first @ second.T
     total = 0.0
-    for i in range(6):
-        seen = [j for j in range(6) if j == i or labels[j] != labels[i]]
-        p, q = scores[i, seen].softmax(0), scores[seen, i].softmax(0)
-        total = total - p[seen.index(i)].log() + 0.7 * (q * (q / p).log()).sum()
+    for i, others in enumerate(seen):
+        p, q = scores[i, others].softmax(0), scores[others, i].softmax(0)
+        total = total - p[others.index(i)].log() + 0.7 * (q * (q / p).log()).sum()
     torch.testing.assert_close(value, total / 6)
     value.backward()
     assert student.grad.isfinite().all() and student.grad.abs().max() > 0
     plain = DCDLoss(5, 7, embed_dim=3, alpha=0.7).double()
     plain.load_state_dict(loss.state_dict())
     assert plain(student, teacher, labels) > value, "fewer negatives are easier to tell apart"
-    with pytest.raises(ValueError, match="needs the labels of the 6 images"):
-        loss(student, teacher)
+    if "mask_classmates" in options:
+        with pytest.raises(ValueError, match="needs the labels of the 6 images"):
+            loss(student, teacher)
+
+
+@pytest.mark.parametrize("number", [0, 3, -2])
+def test_an_odd_number_of_negatives_is_refused(number):
+    with pytest.raises(ValueError, match=f"negatives={number} was given: pass an even number"):
+        DCDLoss(3, 3, negatives=number)

@@ -12,7 +12,7 @@ from torch import nn
 
 from dcd_utils import losses, models, training
 from dcd_utils.data import ImageSet
-from dcd_utils.training import api, loop
+from dcd_utils.training import loop, stages
 from dcd_utils.training.runs import RunFolder
 
 SMALL = {"rrd": {"queue_size": 24}, "crd": {"negatives": 20}}
@@ -65,7 +65,7 @@ def test_a_real_small_run_of_every_method_learns(colours, method):
 def test_the_same_config_is_loaded_not_trained(tiny_sets, teacher, monkeypatch, capsys):
     first = training.distill(student(), teacher, *tiny_sets, "dcd", FAST)
     expected = numbers(first.model, first.objective)
-    monkeypatch.setattr(api, "fit", lambda *_: pytest.fail("trained again"))
+    monkeypatch.setattr(stages, "fit", lambda *_: pytest.fail("trained again"))
     again = training.distill(student(), teacher, *tiny_sets, "dcd", FAST)
     assert torch.equal(numbers(again.model, again.objective), expected)
     assert again.rows == first.rows and again.run_dir == first.run_dir and not again.model.training
@@ -78,7 +78,7 @@ def test_a_run_that_another_process_trains_is_waited_for(tiny_sets, tmp_path, mo
     first.run_dir.rename(tmp_path / "finished")  # as if the other process had not come to its end yet
     printed, waiting, runs = [], threading.Event(), []
     monkeypatch.setattr("builtins.print", lambda text, **_: printed.append(text) or waiting.set())
-    monkeypatch.setattr(api, "fit", lambda *_: pytest.fail("trained twice"))
+    monkeypatch.setattr(stages, "fit", lambda *_: pytest.fail("trained twice"))
     other = threading.Thread(target=lambda: runs.append(training.train(student(), *tiny_sets, FAST)))
     with RunFolder(first.run_dir, first.config, {}).claimed(lambda: pytest.fail("nobody else is there")):
         with pytest.raises(training.RunBusy, match="another process trains this run"):
@@ -280,14 +280,14 @@ def test_a_run_that_was_stopped_ends_as_if_it_had_not_been(
 def test_the_first_stage_trains_what_its_loss_reaches_and_nothing_else(
     tiny_sets, teacher, monkeypatch, method, student_learns
 ):
-    pupil, states, original = student(), [], api.fit
+    pupil, states, original = student(), [], stages.fit
 
     def fit(job, *rest):
         history = original(job, *rest)
         states.append((pupil.fc.weight.clone(), pupil.layer3[0].conv1.weight.clone(), numbers(job.objective)))
         return history
 
-    monkeypatch.setattr(api, "fit", fit)
+    monkeypatch.setattr(stages, "fit", fit)
     start = pupil.fc.weight.clone(), pupil.layer3[0].conv1.weight.clone()
     run = training.distill(pupil, teacher, *tiny_sets, method, FAST)
     first, main = states

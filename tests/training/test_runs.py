@@ -11,7 +11,7 @@ from small import FAST, Stop, numbers, same_rows, stop_at, student
 
 from dcd_utils import files, losses, models, training
 from dcd_utils.records import read_record
-from dcd_utils.training import api, loop, runs
+from dcd_utils.training import loop, runs, stages
 
 FILES = ("result.json", "weights.safetensors", "losses.pt")
 
@@ -128,7 +128,7 @@ def test_damage_to_a_finished_run_is_noticed_and_the_advice_mends_it(distilled, 
     path, whole = run.run_dir / name, (run.run_dir / name).read_bytes()
     advice = f'delete the folder "{run.run_dir}" to train this run anew'
     with monkeypatch.context() as patch:
-        patch.setattr(api, "fit", never)
+        patch.setattr(stages, "fit", never)
         for how, content in damages(whole):
             path.write_bytes(content)
             try:
@@ -148,7 +148,7 @@ def test_damage_to_what_the_losses_learned_stops_only_who_asks_for_it(distilled,
     run = distilled()
     path, whole = run.run_dir / "losses.pt", (run.run_dir / "losses.pt").read_bytes()
     with monkeypatch.context() as patch:
-        patch.setattr(api, "fit", never)
+        patch.setattr(stages, "fit", never)
         for how, content in [*damages(whole), ("deleted", None)]:
             path.unlink() if content is None else path.write_bytes(content)
             again = distilled()
@@ -168,7 +168,7 @@ def test_damage_to_a_checkpoint_is_noticed_and_the_advice_mends_it(distilled, tm
     path = tmp_path / "run" / "checkpoint-1.pt"
     content = path.read_bytes()
     with monkeypatch.context() as patch:
-        patch.setattr(api, "fit", never)
+        patch.setattr(stages, "fit", never)
         for how, damaged in [*damages(content), ("deleted", None)]:
             path.unlink() if damaged is None else path.write_bytes(damaged)
             with pytest.raises(ValueError, match='delete the folder ".*" to train this run from the start') as error:
@@ -196,7 +196,7 @@ def test_half_written_files_are_harmless(distilled, tmp_path, monkeypatch):
     assert not any(partial.exists() for partial in partials)
     assert torch.equal(numbers(run.model), numbers(distilled("whole", epochs=2).model))
     litter()  # beside a finished run: somebody else's affair
-    monkeypatch.setattr(api, "fit", never)
+    monkeypatch.setattr(stages, "fit", never)
     assert distilled(epochs=2).record == run.record
 
 
@@ -251,7 +251,7 @@ def test_a_run_that_failed_is_not_tried_again_by_itself(distilled, tmp_path, mon
     kept = torch.load(tmp_path / "run/checkpoint-1.pt", weights_only=True)
     assert all(tensor.isfinite().all() for tensor in kept["model"].values())
     with monkeypatch.context() as patch:
-        patch.setattr(api, "fit", never)
+        patch.setattr(stages, "fit", never)
         with pytest.raises(training.RunFailed, match='step 2 of 3.*as before: delete ".*run" to try again'):
             distilled(epochs=2)
     shutil.rmtree(tmp_path / "run")

@@ -8,6 +8,8 @@ import pytest
 from notebook_code import cells, definitions, run_cells
 from scipy import stats
 
+from dcd_utils import losses
+
 NOTEBOOK = "07_evidence"
 
 
@@ -21,8 +23,8 @@ def notebook():
     """The notebook after the cells that read logs; nothing is drawn."""
     patch = pytest.MonkeyPatch()
     patch.chdir(Path(__file__).resolve().parents[2] / "notebooks")
-    reading = ("main-logs", "paired", "control", "grid-logs", "grid-teachers", "published-means", "published-paired")
-    reading += ("agreement", "study-code", "study-carry")
+    reading = ("main-logs", "paired", "control", "grid-logs", "published-means", "published-paired", "agreement")
+    reading += ("study-code", "study-carry", "negatives-code", "batches", "budget-code")
     yield run_cells(NOTEBOOK, *reading, display=lambda *shown: None)
     patch.undo()
 
@@ -47,10 +49,11 @@ def test_accuracies_are_those_of_one_pair(written):
     assert written.accuracies(table, ("other", "small")).shape == (2, 1)
 
 
-def test_every_run_of_the_study_has_its_line(notebook):
-    beside = {"alone", "kd", "dcd", "dcd+kd", "dcd+kd@alpha=0"}
-    assert set(notebook.SETTINGS) | beside == set(notebook.held_out.index)
-    assert notebook.held_out.notna().all(axis=None)
+def test_every_setting_that_was_tried_has_its_line(notebook):
+    settings = {method for method in notebook.of_grid.index if method.startswith("dcd@")}
+    assert settings == set(notebook.SETTINGS) | {name for name in notebook.counts if name.startswith("dcd@")}
+    assert notebook.of_grid.loc[list(settings)].notna().all(axis=None), "three seeds each"
+    assert {*notebook.of_grid.index} >= {"alone", *losses.METHODS}, "every method"
 
 
 def test_the_text_states_what_the_logs_hold(notebook):
@@ -58,24 +61,22 @@ def test_the_text_states_what_the_logs_hold(notebook):
     text = cells(NOTEBOOK, "markdown")
     reached = notebook.reached
     assert set(reached.idxmin(axis=1)) == {4} and "Under seed 4 all five methods end lowest" in text["main-logs-read"]
-    passed = [notebook.Paired.of(reached.loc[one] - reached.loc[other]).differs for one, other in notebook.asked[:6]]
+    asked = [("kd", "alone"), ("dcd", "alone"), ("dcd", "kd"), ("dcd+kd", notebook.partner)]
+    passed = [notebook.Paired.of(reached.loc[one] - reached.loc[other]).differs for one, other in asked]
     assert not any(passed) and "Not one of the six passes" in text["paired-read"]
 
-    control = notebook.differences.loc["dcd@learn_bias=false"].round(1)
-    assert control.tolist() == [0.9, -2.1, -1.4]
-    assert "0.9 points above the published setting and 2.1 and 1.4 below" in text["control-read"]
+    control = notebook.differences.loc["dcd@learn_bias=false"].round(2)
+    assert control.tolist() == [1.4, 0.45, 1.65] and "1.40, 0.45 and 1.65 points above" in text["control-read"]
 
-    gains = notebook.over_alone(notebook.pairs[0])
-    alone = gains[~gains.index.str.contains(r"\+kd|alone")].agg(["mean", "sem"], axis=1)
-    sure = alone.index[(alone["mean"] > 0) & (alone["mean"] > stats.t.ppf(0.975, 2) * alone["sem"])]
-    listed = "NST, FitNet, AT, SP, FT, PKT, RRD, DKD, DCD, CRD and KD"
-    assert set(listed.lower().replace(" and", ",").split(", ")) == set(sure)
-    assert f"**Eleven of the eighteen pass** on their own: {listed}" in text["grid-figure-read"]
+    gains = notebook.experiments.gains(notebook.methods)
+    sure = set(gains.title[(gains.beside == "") & (gains.low > 0)])
+    listed = text["grid-figure-read"].partition("pass** on their own: ")[2].partition(".")[0]
+    assert set(listed.replace(" and ", ", ").split(", ")) == sure
 
     compared = notebook.compared[["dcd minus kd", "dcd+kd minus crd+kd"]].agg(["mean", "sem"]).round(2)
     assert compared.T.to_numpy().tolist() == [[0.34, 0.1], [0.19, 0.13]]
     assert "by 0.34 points in the mean with an error of 0.10" in text["published-read"]
     assert "by 0.19 with an error of 0.13" in text["published-read"]
 
-    contrast = (notebook.held_out.loc["dcd@alpha=0"] - notebook.held_out.loc["dcd"]).agg(["mean", "sem"]).round(1)
-    assert contrast.tolist() == [5.4, 0.3] and "is 5.4 points better, with an error of 0.3" in text["study-read"]
+    short = notebook.experiments.paired(notebook.long[8], "dcd", "kd")
+    assert short.differs and round(short.mean, 2) == 12.9 and "12.90 above KD" in text["budget-read"]

@@ -35,7 +35,7 @@ def test_the_readme_is_one_page():
 
 def test_records_are_whole_and_named_by_what_they_are():
     paths = sorted(RESULTS.rglob("*.json"))
-    assert len(paths) > 300
+    assert len(paths) > 200
     for path in paths:
         record = records.read_record(path)
         assert record["kind"] in records.KINDS and record["state"] in ("finished", "not_applicable")

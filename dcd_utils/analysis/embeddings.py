@@ -53,17 +53,6 @@ def tsne(
     return _embedding(points, "t-SNE", settings, features, standardise, seed)
 
 
-@contextmanager
-def _threads_kept():
-    """numba, when it starts, sets the number of OpenMP's threads to that of the cores, and PyTorch's with it."""
-    before = torch.get_num_threads()
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
-
-
-@_threads_kept()
 def umap(
     features, seed: int = 0, n_neighbors: int = 15, min_dist: float = 0.1, standardise: bool = False,
     metric: str = "euclidean",
@@ -80,6 +69,16 @@ def umap(
     settings = _umap_settings(n_neighbors, min_dist, metric, len(features))
     points = _fit_umap(features, settings, seed).embedding_
     return _embedding(points, "UMAP", settings, features, standardise, seed)
+
+
+@contextmanager
+def _threads_kept():
+    """numba, when it starts, sets the number of OpenMP's threads to that of the cores, and PyTorch's with it."""
+    before = torch.get_num_threads()
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 @_threads_kept()
@@ -138,6 +137,7 @@ def _prepare(features, standardise):
     return StandardScaler().fit_transform(features) if standardise else features
 
 
+@_threads_kept()
 def _fit_umap(features, settings, seed, **options):
     """A fitted UMAP. umap-learn's own search for neighbours compiles for six seconds and more before it begins, so they
     are given: all exact, by scikit-learn, in milliseconds."""

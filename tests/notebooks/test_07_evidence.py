@@ -8,7 +8,7 @@ import pytest
 from notebook_code import cells, definitions, run_cells
 from scipy import stats
 
-from dcd_utils import losses
+from dcd_utils import experiments, losses
 
 NOTEBOOK = "07_evidence"
 
@@ -24,7 +24,7 @@ def notebook():
     patch = pytest.MonkeyPatch()
     patch.chdir(Path(__file__).resolve().parents[2] / "notebooks")
     reading = ("main-logs", "paired", "control", "grid-logs", "published-means", "published-paired", "agreement")
-    reading += ("study-code", "study-carry", "negatives-code", "batches", "budget-code")
+    reading += ("second-teacher", "study-code", "study-carry", "negatives-code", "batches", "budget-code")
     yield run_cells(NOTEBOOK, *reading, display=lambda *shown: None)
     patch.undo()
 
@@ -54,6 +54,12 @@ def test_every_setting_that_was_tried_has_its_line(notebook):
     assert settings == set(notebook.SETTINGS) | {name for name in notebook.counts if name.startswith("dcd@")}
     assert notebook.of_grid.loc[list(settings)].notna().all(axis=None), "three seeds each"
     assert {*notebook.of_grid.index} >= {"alone", *losses.METHODS}, "every method"
+
+
+def test_the_second_teacher_changes_no_sign_and_shows_no_difference(notebook):
+    for one, other in notebook.questions:
+        first, second = (experiments.paired(table, one, other) for table in notebook.under.values())
+        assert first.mean * second.mean > 0 and not second.differs, (one, other)
 
 
 def test_the_text_states_what_the_logs_hold(notebook):

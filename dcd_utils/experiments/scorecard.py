@@ -165,8 +165,7 @@ class _Runs:
             return ", ".join([*names, f"{first.dataset} to {first.target}"])
         differs = self._differs(first)
         if "dataset" in differs:
-            held_out = first.dataset.endswith("held out to test on")
-            names.append("held-out training images" if held_out else first.dataset)
+            names.append(first.dataset)
         if differs & {"teacher", "student"}:
             names.append(f"{first.teacher} to {first.student}")
         elif "dataset" not in differs and first.group != self.main.group:

@@ -80,15 +80,15 @@ def test_the_parts_are_judged_where_they_were_taken_out(tmp_path):
     table = card(tmp_path, main=grid(**MAIN), study=held_out)
     consistency = table.loc["The consistency term helps"]
     assert consistency.ours.splitlines() == [
-        "held-out training images: -5.33, -6.77 to -3.90 (n = 3)",
-        "DCD+KD, held-out training images: +0.00, -2.48 to +2.48 (n = 3)",
+        "tiny, 8 training images held out to test on: -5.33, -6.77 to -3.90 (n = 3)",
+        "DCD+KD, tiny, 8 training images held out to test on: +0.00, -2.48 to +2.48 (n = 3)",
     ]
     assert consistency.verdict == "does not hold here"
     bias, scale = table.loc["The learned bias matters"], table.loc["The learned scale matters"]
     assert bias.ours.startswith("its gradient is 0 by algebra") and "-0.33, -4.13 to +3.46 (n = 3)" in bias.ours
     assert bias.verdict == "does not hold here" and scale.verdict == "holds here"
     assert scale.ours.splitlines() == [
-        "held-out training images: +5.00, +2.52 to +7.48 (n = 3)",
+        "tiny, 8 training images held out to test on: +5.00, +2.52 to +7.48 (n = 3)",
         "learned, it ends at 10.00 to 12.00 (n = 3; it starts at 2.72, its cap is 10)",
     ], "the scale of the main experiment"
 

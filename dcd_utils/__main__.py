@@ -1,4 +1,4 @@
-"""The course from a shell: python -m dcd_utils {doctor, train, distill, reproduce, transfer, benchmark, report}."""
+"""The course from a shell: python -m dcd_utils {doctor, train, distill, reproduce, transfer, export, ...}."""
 
 from __future__ import annotations
 
@@ -10,10 +10,15 @@ from pathlib import Path
 
 from dcd_utils import data, experiments, files, losses, models, training
 from dcd_utils.experiments import doctor, speed, workers
+from dcd_utils.experiments.export import FORMATS
+from dcd_utils.experiments.plan import begin_teacher, fine_tuning
 from dcd_utils.experiments.report import draw, fill, speed_table
 from dcd_utils.experiments.retraining import retrain
 from dcd_utils.experiments.transfer import transfer
 from dcd_utils.records import write_record
+
+_DRAWN = ("shapes", "new_shapes")
+_AT_32 = (*_DRAWN, "cifar100")  # images of 32x32, whatever one asks for
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -56,22 +61,17 @@ def _parser() -> argparse.ArgumentParser:
     add("--test-size", type=int, help="as --train-size; default: 2000")
     held_out = "to choose settings: test on N of the training images, train on the rest, leave the test images alone"
     add("--hold-out", type=int, metavar="N", help=held_out)
-
     add("--retrain", action="store_true", help="leave the trained networks that come with the course aside")
-
-    ways, add = options(common)
-    plain = "nothing that saves time: 32-bit numbers, channels first, a live teacher; for comparison"
-    add("--plain", action="store_true", help=plain)
-    add("--compile", action="store_true", help="forward passes through torch.compile (reduce-overhead)")
-    one_run, add = options(ways)
+    one_run, add = options(common)
     add("--seed", type=int, default=0)
     add("--run-dir", help="the run's folder (distill: the student's); default: data/runs/<name>-<hash of config>")
     stored, add = options()
     places = "where a teacher's answers are kept for all runs that ask for the same: auto, off, device, memory or file"
-    add("--cache", default="auto", help=f"{places}; file:fp16: in half the room, not exactly")
+    add("--cache", default="auto", help=places)
     pair, add = options()
-    add("--teacher", help="instead of the profile's")
-    add("--student", help="instead of the profile's")
+    library = "instead of the profile's; a library's is written torchvision/NAME or timm/NAME"
+    add("--teacher", help=library)
+    add("--student", help=library)
     several, add = options()
     add("--seeds", nargs="+", type=int, help="instead of the profile's")
     add("--label", help="what records and tables call the data that is learned; default: the data set's name")
@@ -87,17 +87,19 @@ def _parser() -> argparse.ArgumentParser:
 
     add = command(_distill, "distil a teacher (trained first, if need be) into a student", one_run, stored, pair)
     add("--method", default="dcd+kd", help=f'{", ".join(losses.names())}; "+kd" may follow any but kd')
-    add("--teacher-weights", metavar="FILE", help="load the teacher instead of training it")
+    start = "where a teacher starts: a file, a run's folder, or pretrained (its library's weights). With an output for "
+    start += "each class it is used as it is; another classifier is replaced, and the teacher fine-tuned first"
+    add("--teacher-weights", metavar="FILE", help=start)
 
-    add = command(_reproduce, "pairs x methods x seeds, one record per run; resumable", ways, stored, several)
+    add = command(_reproduce, "pairs x methods x seeds, one record per run; resumable", common, stored, several)
     add("--pairs", nargs="+", metavar="TEACHER:STUDENT", help="for instance resnet56:resnet20")
     methods = f"alone, {', '.join(losses.names())}, any of them with +kd; all, all+kd: every one; settings behind "
     methods += "an @: dcd@alpha=0.25,max_scale=20 or dcd@weight=2"
     add("--methods", nargs="+", default=["alone", "kd", "dcd", "dcd+kd"], help=methods)
     add("--results", help="folder of the records; default: data/records/<dataset>")
     add("--teacher-seed", type=int, help="instead of the profile's; one teacher serves all students")
-    from_file = "load teachers instead of training them; the name may be left out where there is one"
-    add("--teacher-weights", nargs="+", default=[], metavar="[TEACHER=]FILE", help=from_file)
+    start += "; TEACHER= may be left out where there is one"
+    add("--teacher-weights", nargs="+", default=[], metavar="[TEACHER=]FILE", help=start)
     add("--jobs", type=int, default=1, help="processes of one thread each (for CPUs); default: 1")
 
     probing = "linear classifiers on frozen networks, for a data set they never saw"
@@ -108,6 +110,11 @@ def _parser() -> argparse.ArgumentParser:
     methods = "alone, methods as for distill; random: the student before any training. The teacher is always probed"
     add("--methods", nargs="+", default=["random", "alone", "kd", "dcd", "dcd+kd"], help=methods)
     add("--results", help="where the folders transfer-<source>-<target> of the records lie; default: data/records")
+
+    add = command(_export, "a run's network as one file for use elsewhere; its size and speed beside the teacher's")
+    add("run", help="the folder of the run, as distill prints it")
+    add("--to", choices=FORMATS, default="onnx", help="default: onnx; safetensors holds the weights alone")
+    add("--output", metavar="PATH", help="default: data/exports/<name of the run>")
 
     add = command(_benchmark, "time a pair: the plain way, ours with a live and a stored teacher, the student alone")
     add("--teacher", default="resnet56", help="default: resnet56")
@@ -149,23 +156,31 @@ def _prepare(options):
     changes = _chosen(options, "batch_size", "learning_rate", "precision")
     recipes = {name: getattr(profile, name).but(**changes) for name in ("teacher_recipe", "recipe")}
     sizes = _chosen(options, "train_size", "test_size", "side")
-    if {"train_size", "test_size"} & set(sizes) and profile.dataset != "shapes":
-        raise ValueError(f'"{profile.dataset}" has the size it has: only "shapes" takes --train-size and --test-size')
-    if "side" in sizes and profile.dataset in ("shapes", "new_shapes", "cifar100"):
+    if {"train_size", "test_size"} & set(sizes) and profile.dataset not in _DRAWN:
+        drawn = " and ".join(_DRAWN)
+        raise ValueError(f'"{profile.dataset}" has the size it has: only {drawn} take --train-size and --test-size')
+    if "side" in sizes and profile.dataset in _AT_32:
         raise ValueError(f'"{profile.dataset}" has images of 32x32: only files of your own take --side')
     sets = profile.load(**sizes)
     if options.hold_out is not None:
         sets = sets[0].hold_out(options.hold_out)
     if getattr(options, "label", None):
         sets = tuple(replace(images, name=options.label) for images in sets)
+    _say(*sets)
     return replace(profile, **recipes), *sets
+
+
+def _say(train, test) -> None:
+    size = "x".join(map(str, train.images.shape[2:]))
+    images = f"{len(train):,} training and {len(test):,} test images of {size}"
+    print(f"{train.name}: {images}, {train.num_classes} classes, on {train.device}", flush=True)
 
 
 def _train(options) -> None:
     profile, train, test = _prepare(options)
     network = models.create(profile.teacher, train.num_classes, seed=options.seed)
     recipe = training.recipe_for(profile.teacher_recipe, profile.teacher)
-    ways = _chosen(options, "seed", "run_dir", "plain", "compile", "retrain")
+    ways = _chosen(options, "seed", "run_dir", "retrain")
     print(f"kept in {training.train(network, train, test, recipe, **ways).run_dir}")
 
 
@@ -174,18 +189,18 @@ def _distill(options) -> None:
     if options.method.lower() == "alone":
         raise ValueError('"alone" distils nothing: python -m dcd_utils train --network STUDENT trains on labels alone')
     student = models.create(profile.student, train.num_classes, seed=options.seed)
-    teacher = models.create(profile.teacher, train.num_classes, seed=profile.teacher_seed)
+    start = options.teacher_weights or None
+    teacher, knows = begin_teacher(profile.teacher, train.num_classes, profile.teacher_seed, start)
     recipe = training.recipe_for(profile.recipe, profile.student)
     # what cannot work is told before the teacher is trained, not after
     training.check_method(student, teacher, train, options.method, recipe.batch_size, cache=options.cache)
-    if options.teacher_weights:
-        models.load_weights(teacher, options.teacher_weights)
+    if knows:
         print(f"{profile.teacher}: {training.evaluate(teacher, test)[0]:.2f} % (weights from a file)")
     else:
         teacher_recipe = training.recipe_for(profile.teacher_recipe, profile.teacher)
-        ways = _chosen(options, "plain", "compile", "retrain")
-        teacher = training.train(teacher, train, test, teacher_recipe, profile.teacher_seed, **ways).model
-    choices = _chosen(options, "seed", "run_dir", "cache", "plain", "compile", "retrain")
+        parts = (train, test, fine_tuning(teacher_recipe) if start else teacher_recipe, profile.teacher_seed)
+        teacher = training.train(teacher, *parts, retrain=options.retrain).model
+    choices = _chosen(options, "seed", "run_dir", "cache", "retrain")
     run = training.distill(student, teacher, train, test, options.method, recipe, **choices)
     print(f"kept in {run.run_dir}")
 
@@ -216,17 +231,26 @@ def _train_grid(options) -> None:
     teacher_seed = profile.teacher_seed if options.teacher_seed is None else options.teacher_seed
     experiments.reproduce(
         pairs, options.methods, profile.seeds, train, test, profile.recipe, options.results,
-        profile.teacher_recipe, teacher_seed, weights, **_chosen(options, "cache", "plain", "compile", "retrain"),
+        profile.teacher_recipe, teacher_seed, weights, **_chosen(options, "cache", "retrain"),
     )
 
 
 def _transfer(options) -> None:
     names = options.to or (["new_shapes"] if options.profile == "quick" else ["stl10", "tiny_imagenet"])
     profile, train, test = _prepare(options)
-    targets = {name: data.load(name, options.to_root) for name in names}
+    targets = {}
+    for name in names:
+        # what is drawn takes no root, and says so where nothing else was asked for
+        root = None if name in _DRAWN and len(names) > 1 else options.to_root
+        targets[name] = data.load(name, root, **({} if name in _AT_32 else _chosen(options, "side")))
+        _say(*targets[name])
     results = Path(options.results or files.data_dir() / "records")
     for folder in transfer(profile, options.methods, train, test, targets, results):
         print(experiments.report(folder), flush=True)
+
+
+def _export(options) -> None:
+    print(experiments.export(options.run, options.to, options.output))
 
 
 def _benchmark(options) -> None:

@@ -40,9 +40,8 @@ def run(paths: list[Path], output: Path, parameters: dict | None = None, in_plac
                 worker.kill()  # its kernel ends itself within seconds
             print("Stopped: finished notebooks, and the finished epochs of the others, are kept", flush=True)
             raise
-    failed = [path.stem for turn, path in turns.items() if turn.result()[1]]
     summary = f"{len(paths)} notebooks executed in {time.perf_counter() - start:.0f} s"
-    if failed:
+    if failed := [path.stem for turn, path in turns.items() if turn.result()[1]]:
         summary = f"{len(failed)} of {len(paths)} notebooks failed: {', '.join(failed)}"
     print(f"{summary}; pages: {output.resolve()}{os.sep}*.html", flush=True)
     return 1 if failed else 0

@@ -23,17 +23,13 @@ _REPORTED = ("torch", "torchvision", "numpy", "scikit-learn", "umap-learn", "mat
 
 
 def device(name: str | None = None) -> torch.device:
-    """Return the device to compute on: `name`, or DCD_DEVICE of the environment, else CUDA, Apple's MPS or the CPU.
-
-    A device that this machine does not have is a ValueError.
-    """
+    """Return the device to compute on: `name`, or DCD_DEVICE of the environment, else CUDA, Apple's MPS or the CPU; one
+    that this machine does not have is a ValueError."""
     name = name or os.environ.get("DCD_DEVICE")
     available = {"cuda": torch.cuda.is_available(), "mps": has_apple_gpu(), "cpu": True}
     chosen = torch.device(name or next(kind for kind, present in available.items() if present))
     if not available.get(chosen.type, True):
-        raise ValueError(
-            f'device "{name}" was asked for, but PyTorch finds no such device here: leave it out or pass "cpu"'
-        )
+        raise ValueError(f'device "{name}" was asked for, but PyTorch finds none here: leave it out or pass "cpu"')
     return chosen
 
 

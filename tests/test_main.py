@@ -63,21 +63,21 @@ def test_results_lie_in_the_data_folder_by_the_name_of_the_data(small_shapes, tm
 
 COMMON = ["--profile", "full", "--dataset", "folder", "--root", "there", "--epochs", "3", "--batch-size", "10"]
 COMMON += ["--learning-rate", "0.02", "--precision", "bf16", "--side", "48", "--hold-out", "40", "--retrain"]
-WAYS, CACHE = ["--plain", "--compile"], ["--cache", "memory"]
+CACHE = ["--cache", "memory"]
 RECIPE = training.QUICK.but(epochs=3, batch_size=10, learning_rate=0.02, precision="bf16")
 SIZES = {"train-size", "test-size"}  # of shapes alone, so they cannot stand beside --side
 COMMANDS = {
-    "train": (training, "train", [*COMMON, *WAYS, "--network", "resnet14", "--seed", "5", "--run-dir", "d"]),
+    "train": (training, "train", [*COMMON, "--network", "resnet14", "--seed", "5", "--run-dir", "d"]),
     "distill": (
         training,
         "distill",
-        [*COMMON, *WAYS, *CACHE, "--teacher", "resnet14", "--student", "resnet8", "--method", "at"]
+        [*COMMON, *CACHE, "--teacher", "resnet14", "--student", "resnet8", "--method", "at"]
         + ["--teacher-weights", "FILE", "--seed", "5", "--run-dir", "d"],
     ),
     "reproduce": (
         experiments,
         "reproduce",
-        [*COMMON, *WAYS, *CACHE, "--pairs", "resnet14:resnet8", "vgg8:resnet8", "--methods", "kd", "at"]
+        [*COMMON, *CACHE, "--pairs", "resnet14:resnet8", "vgg8:resnet8", "--methods", "kd", "at"]
         + ["--seeds", "7", "8", "--label", "mine", "--results", "r", "--teacher-seed", "9", "--jobs", "1"]
         + ["--teacher-weights", "vgg8=f"],
     ),
@@ -111,7 +111,7 @@ def test_every_option_reaches_the_function_that_it_is_meant_for(command, shapes,
 
     monkeypatch.setattr(owner, name, called)
     monkeypatch.setattr(experiments.Profile, "load", lambda self, **sizes: loads.append((self, sizes)) or shapes)
-    monkeypatch.setattr(command_line.data, "load", lambda *arguments: loads.append(arguments) or shapes)
+    monkeypatch.setattr(command_line.data, "load", lambda *given, **side: loads.append((*given, side)) or shapes)
     monkeypatch.setattr(experiments, "report", lambda folder: f"the records in {folder}")
     monkeypatch.setattr(command_line, "speed_table", lambda records: "a table")
     monkeypatch.setattr(command_line, "write_record", lambda path, record: written.append(str(path)))
@@ -134,9 +134,9 @@ def test_every_option_reaches_the_function_that_it_is_meant_for(command, shapes,
     if command == "transfer":
         assert call.profile.recipe == call.profile.teacher_recipe == RECIPE and call.profile.retrain
         assert (call.profile.teacher, call.profile.student, call.profile.seeds) == ("resnet14", "resnet8", (7, 8))
-        assert loads[1] == ("stl10", "elsewhere") and list(call.targets) == ["stl10"]
+        assert loads[1] == ("stl10", "elsewhere", {"side": 48}) and list(call.targets) == ["stl10"]
     else:
-        assert call.recipe == RECIPE and call.plain and call.compile and call.retrain
+        assert call.recipe == RECIPE and call.retrain
         assert command == "train" or call.cache == "memory"
     if command in ("train", "distill"):
         network = call.model if command == "train" else call.student
@@ -220,6 +220,23 @@ def test_distill_takes_a_teacher_from_a_file(small_shapes, tmp_path, capsys):
     assert main(["distill", *pair, "--teacher-weights", str(tmp_path / "teacher.safetensors")]) == 0
     said = capsys.readouterr().out
     assert "resnet14: " in said and "(weights from a file)" in said and "resnet14-alone" not in said
+
+
+def test_distill_fine_tunes_a_teacher_of_other_classes(small_shapes, tmp_path, capsys, monkeypatch):
+    models.save_weights(models.create("torchvision/resnet18", 7, seed=3), tmp_path / "of7.safetensors")
+    learned = []
+
+    def train(network, *arguments, original=training.train, **ways):
+        learned.append((network.name, arguments[2].learning_rate))
+        return original(network, *arguments, **ways)
+
+    monkeypatch.setattr(training, "train", train)
+    pair = ["--teacher", "torchvision/resnet18", "--student", "resnet8", "--method", "kd", *QUICKLY]
+    assert main(["distill", *pair, "--teacher-weights", str(tmp_path / "of7.safetensors")]) == 0
+    said = capsys.readouterr().out
+    assert "shapes: 48 training and 20 test images of 32x32, 20 classes, on cpu" in said
+    assert "torchvision/resnet18" in said and "its classifier is fresh, so it is fine-tuned first" in said
+    assert learned == [("torchvision/resnet18", training.QUICK.learning_rate / 10)]
 
 
 def test_a_grid_takes_teachers_from_files(small_shapes, tmp_path, capsys):

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from dcd_utils import experiments, records
-from dcd_utils.experiments.plan import Plan, _file_name
+from dcd_utils.experiments.grid import _file_name
+from dcd_utils.experiments.plan import Plan
 from dcd_utils.experiments.report import fill
 from dcd_utils.training.config import network_facts
 

@@ -1,7 +1,8 @@
 """What a network's representation looks like, in numbers. Arrays in, arrays out; nothing here draws.
 
 Arguments may be NumPy arrays or tensors on any device. Every function raises ValueError, saying what is wrong, for
-arrays of a wrong shape, NaN or infinity, arrays that are not of the same images, and labels that leave a class empty.
+arrays of a wrong shape, NaN or infinity, arrays that are not of the same images, labels of no class, and, where images
+are compared, features that are the same for all or too large to square. A class without an image has a row of NaN.
 scikit-learn and umap-learn load when first needed.
 """
 

@@ -21,6 +21,24 @@ def matrix(values, name: str) -> np.ndarray:
     return values
 
 
+def varying(values: np.ndarray, name: str, resolution: float = 1e-6, dtype=None) -> np.ndarray:
+    """`values` [N, D] whose distances mean something: not all rows the same up to `resolution`, in parts of the largest
+    number, and squares that neither overflow nor vanish in `dtype` (None: their own)."""
+    limits = np.finfo(dtype or values.dtype)
+    largest, spread = float(np.abs(values).max()), float(np.ptp(values / 2, axis=0).max()) * 2
+    if spread <= max(resolution * largest, float(limits.tiny) ** 0.5):
+        reach = f"{len(values)} images, numbers up to {largest:.2g} differ by {spread:.2g}"
+        raise ValueError(f"{name}: the same for every image (or nearly so: {reach}), there is nothing to compare")
+    if largest > (float(limits.max) / (8 * values.shape[1])) ** 0.5:
+        raise ValueError(f"{name}: {largest:.2g} is too large to be squared: look for a training that diverged")
+    return values
+
+
+def scaled(values: np.ndarray, axis: int | None = None) -> np.ndarray:
+    """`values` times a power of two, one for all or along an axis, which rounds nothing: the largest is 0.5 to 1."""
+    return np.ldexp(values, -np.frexp(np.abs(values).max(axis=axis, keepdims=True))[1])
+
+
 def labels(values, count: int, name: str = "labels") -> np.ndarray:
     """`values` as integers [count]."""
     values = _array(values)
@@ -32,17 +50,11 @@ def labels(values, count: int, name: str = "labels") -> np.ndarray:
 
 
 def class_labels(values, count: int, num_classes: int) -> np.ndarray:
-    """`values` as integers [count] in [0, num_classes) that name every class at least once."""
+    """`values` as integers [count] in [0, num_classes)."""
     values = labels(values, count)
     if values.min() < 0 or values.max() >= num_classes:
         span = f"labels run from {values.min()} to {values.max()}"
         raise ValueError(f"{span}, but there are {num_classes} classes: expected 0 to {num_classes - 1}")
-    empty = np.flatnonzero(np.bincount(values, minlength=num_classes) == 0)
-    if len(empty):
-        shown = ", ".join(map(str, empty[:10])) + (", ..." if len(empty) > 10 else "")
-        raise ValueError(
-            f"{len(empty)} of {num_classes} classes have no image here ({shown}): pass images of every class"
-        )
     return values
 
 
@@ -61,7 +73,8 @@ def same_images(values: dict) -> list[np.ndarray]:
 def neighbours(k: int, count: int) -> int:
     """`k` if `count` candidates can supply as many neighbours."""
     if k < 1 or k > count:
-        raise ValueError(f"k={k} neighbours were asked for, but there are {count} candidates: choose 1 to {count}")
+        found = f"k={k} neighbours were asked for, but there are {count} candidates"
+        raise ValueError(f"{found}: choose 1 to {count}, or pass more images")
     return int(k)
 
 

@@ -10,12 +10,13 @@ def class_correlation(logits) -> np.ndarray:
     """Pearson correlation between the logits of every two classes over all images: logits [N, C] -> [C, C].
 
     High where the network raises and lowers two classes together: what it holds to be alike. Raises ValueError for
-    fewer than two images, or a class whose logit never changes.
+    fewer than two images, or a class whose logit never changes (or hardly more than rounding).
     """
     logits = checks.matrix(logits, "logits")
     if len(logits) < 2:
         raise ValueError("one image was given: a correlation needs at least two")
-    constant = np.flatnonzero(np.ptp(logits, axis=0) == 0)
+    logits = checks.scaled(logits, axis=0)  # no correlation changes, and nothing overflows
+    constant = np.flatnonzero(np.ptp(logits, axis=0) <= 8 * np.finfo(logits.dtype).eps)
     if len(constant):
         raise ValueError(
             f"the logit of class {constant[0]} is the same for every image ({len(constant)} such classes): "
@@ -45,6 +46,7 @@ def logit_difference(student_logits, teacher_logits, labels, standardise: bool =
 
 
 def _standardised(logits, name):
+    logits = checks.scaled(logits, axis=1)
     if (np.ptp(logits, axis=1) == 0).any():
         raise ValueError(f"the {name}'s logits of an image are all equal: they cannot be standardised")
     logits = logits.astype(np.float64) - logits.mean(axis=1, keepdims=True, dtype=np.float64)
@@ -54,11 +56,8 @@ def _standardised(logits, name):
 def confusion(logits, labels) -> np.ndarray:
     """Share of each true class (row) that is predicted as each class (column): logits [N, C], labels [N] -> [C, C].
 
-    Rows sum to 1; the diagonal is the accuracy of each class.
+    Rows sum to 1, or are NaN for a class without an image; the diagonal is the accuracy of each class.
     """
-    from sklearn.metrics import confusion_matrix
-
     logits = checks.matrix(logits, "logits")
     classes = logits.shape[1]
-    labels = checks.class_labels(labels, len(logits), classes)
-    return confusion_matrix(labels, logits.argmax(axis=1), labels=np.arange(classes), normalize="true")
+    return class_means(np.eye(classes, dtype=bool)[logits.argmax(axis=1)], labels, classes)

@@ -1,7 +1,7 @@
 """Maps of a representation in two dimensions: t-SNE (scikit-learn) and UMAP (umap-learn), seeded.
 
 Neither preserves distances between far-apart groups, sizes of groups or densities: read who is whose neighbour, and
-put a number beside it (`trustworthiness`).
+put a number beside it (`trustworthiness`). Features that are the same for all images, or nearly so, have no map.
 """
 
 import warnings
@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from dcd_utils.analysis import checks
+from dcd_utils.analysis.similarity import unit
 
 
 @dataclass(frozen=True)
@@ -44,11 +45,12 @@ def tsne(
     """
     from sklearn.manifold import TSNE
 
-    features = _prepare(features, standardise)
+    features = _prepare(features, standardise, metric)
     if not 0 < perplexity < len(features):
         count = len(features)
         raise ValueError(f"perplexity={perplexity} was given for {count} images: it must be above 0 and below {count}")
-    settings = {"perplexity": float(perplexity), "metric": metric, "init": "pca", "max_iter": max_iter}
+    init = "pca" if features.shape[1] > 1 else "random"  # one feature has one component
+    settings = {"perplexity": float(perplexity), "metric": metric, "init": init, "max_iter": max_iter}
     points = TSNE(2, random_state=seed, learning_rate="auto", **settings).fit_transform(features)
     return _embedding(points, "t-SNE", settings, features, standardise, seed)
 
@@ -65,7 +67,7 @@ def umap(
         min_dist: how tightly points may be packed.
         standardise: first bring each feature to mean 0 and variance 1.
     """
-    features = _prepare(features, standardise)
+    features = _prepare(features, standardise, metric)
     settings = _umap_settings(n_neighbors, min_dist, metric, len(features))
     points = _fit_umap(features, settings, seed).embedding_
     return _embedding(points, "UMAP", settings, features, standardise, seed)
@@ -98,14 +100,14 @@ def aligned_umap(
         alignment: strength of the pull.
         epochs: passes of the optimiser; time grows in proportion.
     """
-    from numba import types
+    from numba.typed import List  # as compiled code wants it
     from umap.layouts import optimize_layout_aligned_euclidean
     from umap.umap_ import make_epochs_per_sample
 
     if len(features_list) < 2:
         raise ValueError(f"{len(features_list)} representation was given: pass at least two to align, or call umap")
     features_list = checks.same_images({f"features {i}": features for i, features in enumerate(features_list)})
-    prepared = [_prepare(features, standardise) for features in features_list]
+    prepared = [_prepare(features, standardise, metric, f"features {i}") for i, features in enumerate(features_list)]
     networks, count = len(prepared), len(prepared[0])
     settings = _umap_settings(n_neighbors, min_dist, metric, count)
     fitted = [_fit_umap(features, settings, seed, n_epochs=0) for features in prepared]
@@ -119,9 +121,9 @@ def aligned_umap(
         pull[place, window - place] = _likeness(graphs[place], graphs[0]) * np.exp(place - 1)  # undoes its own fading
     edges = [graph.tocoo() for graph in graphs]
     maps = optimize_layout_aligned_euclidean(
-        *[_typed([fitted[0].embedding_.copy() for _ in graphs], types.float32[:, ::1])] * 2,
-        _typed([one.row for one in edges], types.int32[::1]), _typed([one.col for one in edges], types.int32[::1]),
-        epochs, _typed([make_epochs_per_sample(one.data, epochs) for one in edges], types.float64[::1]),
+        *[List([fitted[0].embedding_.copy() for _ in graphs])] * 2,
+        List([one.row for one in edges]), List([one.col for one in edges]),
+        epochs, List([make_epochs_per_sample(one.data, epochs) for one in edges]),
         pull, same_image, np.random.RandomState(seed).randint(2**31 - 1, size=3), fitted[0]._a, fitted[0]._b,
         lambda_=alignment, move_other=True, parallel=False,
     )  # fmt: skip
@@ -130,11 +132,14 @@ def aligned_umap(
     return [_embedding(points, "aligned UMAP", settings, features, standardise, seed) for points, features in pairs]
 
 
-def _prepare(features, standardise):
+def _prepare(features, standardise, metric, name="features"):
     from sklearn.preprocessing import StandardScaler
 
-    features = checks.matrix(features, "features")
-    return StandardScaler().fit_transform(features) if standardise else features
+    features = checks.matrix(features, name)
+    features = StandardScaler().fit_transform(checks.scaled(features, axis=0)) if standardise else features
+    if metric == "cosine":
+        checks.varying(unit(features), f"the direction of {name}")
+    return checks.varying(features, name, dtype=np.float32)  # what both methods compute in
 
 
 @_threads_kept()
@@ -159,19 +164,10 @@ def _likeness(graph, other):
     return both / np.maximum(all_of_them, 1)
 
 
-def _typed(arrays, kind):
-    """The list as compiled code wants it."""
-    from numba.typed import List
-
-    typed = List.empty_list(kind)
-    for array in arrays:
-        typed.append(array)
-    return typed
-
-
 def _umap_settings(n_neighbors, min_dist, metric, count):
-    if not 2 <= n_neighbors < count:
-        raise ValueError(f"n_neighbors={n_neighbors} was given for {count} images: it must be 2 to {count - 1}")
+    if not 2 <= n_neighbors < count or count < 4:
+        expected = f"it must be 2 to {count - 1}, of at least 4 images"
+        raise ValueError(f"n_neighbors={n_neighbors} was given for {count} images: {expected}")
     return {"n_neighbors": int(n_neighbors), "min_dist": min_dist, "metric": metric}
 
 

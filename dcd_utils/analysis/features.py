@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from dcd_utils import runtime
+from dcd_utils import models, runtime
 from dcd_utils.analysis import checks
 
 
@@ -23,8 +23,8 @@ def extract(model: nn.Module, image_set, batch_size: int | None = None) -> Extra
     """Penultimate features and logits of every image, in eval mode, without augmentation.
 
     Args:
-        model: any network whose `features(images)` has `pooled` [B, d] and `logits` [B, C]. Every part of it is back
-            in its former mode afterwards.
+        model: any network, in DataParallel or compiled too, whose `features(images)` has `pooled` [B, d] and `logits`
+            [B, C]. Every part of it is back in its former mode afterwards.
         image_set: an ImageSet, or anything with a length, `labels` and `batch(indices)`.
         batch_size: images in one pass; it changes speed and memory, and results only by rounding. None:
             `runtime.inference_batch`.
@@ -36,6 +36,7 @@ def extract(model: nn.Module, image_set, batch_size: int | None = None) -> Extra
         raise ValueError("the image set is empty: there is nothing to extract")
     if batch_size is not None and batch_size < 1:
         raise ValueError(f"batch_size={batch_size} was given: pass at least 1")
+    model = models.unwrapped(model)
     if not callable(getattr(model, "features", None)):
         raise TypeError(f"{type(model).__name__} has no features(images) method: take a network from models.create")
 
@@ -62,9 +63,10 @@ def extract(model: nn.Module, image_set, batch_size: int | None = None) -> Extra
 
 
 def class_means(values, labels, num_classes: int) -> np.ndarray:
-    """Mean row of each class: values [N, D], labels [N] -> [num_classes, D]."""
+    """Mean row of each class: values [N, D], labels [N] -> [num_classes, D]; NaN for a class without an image."""
     values = checks.matrix(values, "values")
     labels = checks.class_labels(labels, len(values), num_classes)
     sums = np.zeros((num_classes, values.shape[1]))
     np.add.at(sums, labels, values)
-    return sums / np.bincount(labels)[:, None]
+    with np.errstate(invalid="ignore"):
+        return sums / np.bincount(labels, minlength=num_classes)[:, None]

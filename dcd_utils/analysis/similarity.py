@@ -11,12 +11,15 @@ def linear_cka(x, y, debiased: bool = True) -> float:
     1 for representations equal up to rotation, reflection, shift and one common factor. The plain form is biased
     upwards when features outnumber images: independent noise may score 0.9. The debiased form (every HSIC replaced by
     its unbiased estimate, Song et al. 2012) is near 0 there, and may fall below 0. Raises ValueError for fewer than 4
-    images (2 if plain), or features that never change.
+    images (2 if plain), or features that never change (or hardly more than rounding).
     """
-    x, y = (values.astype(np.float64) for values in checks.same_images({"x": x, "y": y}))
+    x, y = checks.same_images({"x": x, "y": y})
     fewest = 4 if debiased else 2
     if len(x) < fewest:
         raise ValueError(f"{len(x)} images were given: this CKA needs at least {fewest}")
+    for name, values in (("x", x), ("y", y)):
+        checks.varying(checks.scaled(values, axis=0), name, 8 * np.finfo(values.dtype).eps)
+    x, y = (checks.scaled(values.astype(np.float64)) for values in (x, y))
     x, y = x - x.mean(axis=0), y - y.mean(axis=0)
     hsic = _debiased_hsic if debiased else lambda a, b: np.square(a.T @ b).sum()
     norms = hsic(x, x) * hsic(y, y)
@@ -49,7 +52,8 @@ def knn_accuracy(train_features, train_labels, test_features, test_labels, k: in
     train_labels = checks.labels(train_labels, len(train), "train labels")
     test_labels = checks.labels(test_labels, len(test), "test labels")
     classifier = KNeighborsClassifier(checks.neighbours(k, len(train)), algorithm="brute")
-    return 100 * float(classifier.fit(_unit(train), train_labels).score(_unit(test), test_labels))
+    classifier.fit(checks.varying(unit(train), "the direction of train features"), train_labels)
+    return 100 * float(classifier.score(unit(test), test_labels))
 
 
 def silhouette(features, labels) -> float:
@@ -60,7 +64,7 @@ def silhouette(features, labels) -> float:
     """
     from sklearn.metrics import silhouette_score
 
-    features = checks.matrix(features, "features")
+    features = checks.varying(checks.matrix(features, "features"), "features")
     labels = checks.labels(labels, len(features))
     present, images = len(np.unique(labels)), len(features)
     if not 2 <= present < images:
@@ -78,6 +82,7 @@ def trustworthiness(features, points, k: int = 15) -> float:
 
     features, points = checks.same_images({"features": features, "points": points})
     checks.neighbours(k, (len(features) - 1) // 2)  # beyond, the measure is no longer normalised to [0, 1]
+    checks.varying(features, "features"), checks.varying(points, "points")
     return float(sklearn_trustworthiness(features, points, n_neighbors=k))
 
 
@@ -91,15 +96,14 @@ def neighbour_overlap(x, y, k: int = 10) -> float:
 
     x, y = checks.same_images({"x": x, "y": y})
     k = checks.neighbours(k, len(x) - 1)
-    in_x, in_y = (
-        NearestNeighbors(n_neighbors=k, algorithm="brute").fit(_unit(values)).kneighbors(return_distance=False)
-        for values in (x, y)
-    )
+    units = (checks.varying(unit(values), f"the direction of {name}") for name, values in (("x", x), ("y", y)))
+    search = NearestNeighbors(n_neighbors=k, algorithm="brute")
+    in_x, in_y = (search.fit(values).kneighbors(return_distance=False) for values in units)
     return float((in_x[:, :, None] == in_y[:, None, :]).any(axis=2).mean())
 
 
-def _unit(features):
+def unit(features):
     """Rows of unit length: among them Euclidean and cosine neighbours are the same, and the former are found faster."""
     from sklearn.preprocessing import normalize
 
-    return normalize(features)
+    return normalize(checks.scaled(features, axis=1))

@@ -45,7 +45,8 @@ def load(
             images of "tiny_imagenet" and "folder" are kept under `data/cache/` (True), until the files change.
 
     Raises:
-        ValueError: unknown name, "folder" without a root, an impossible side, or files that disagree or cannot be read.
+        ValueError: unknown name, "folder" without a root, "shapes" or "new_shapes" with one, an impossible side, or
+            files that disagree or cannot be read.
         FileNotFoundError: "folder" lacks a part, or images of a training class.
         RuntimeError: downloaded files are absent or damaged and could not be downloaded; says what to do.
     """
@@ -53,6 +54,10 @@ def load(
         raise ValueError(f'data set "{name}" does not exist: choose one of {", ".join(_SOURCES)}')
     if name == "folder" and root is None:
         raise ValueError('load("folder") needs root=: the path of train/<class>/<image> and test/<class>/<image>')
+    if name in ("shapes", "new_shapes") and root is not None:
+        raise ValueError(f'"{name}" is drawn, it takes no root: did you mean the data set "folder" (--dataset folder)?')
+    if options.get("side", 32) < 16:
+        raise ValueError(f"side={options['side']} was given: the networks take images of 16 pixels or more")
     place = files.data_dir() if root is None else Path(root).expanduser()
     arguments = {"shapes": (), "new_shapes": (), "folder": (place,)}.get(name, (place, download))
     parts = import_module(f"dcd_utils.data.{name}").load(*arguments, **options)

@@ -44,16 +44,13 @@ def superclasses_of(classes) -> tuple[tuple[int, ...], tuple[str, ...]] | tuple[
 
 def load(root: Path, download: bool = True, url: str | None = None) -> tuple[ImageSet, ImageSet]:
     """See `data.load`."""
-    base, root = datasets.CIFAR100, Path(root)
+    base = datasets.CIFAR100
     source = type("CIFAR100", (base,), {"url": url or base.url})
     with downloads.advice("CIFAR-100", root, base.filename, base.tgz_md5):
-        if download:
-            root.mkdir(parents=True, exist_ok=True)
+        if download and url and not url.startswith("http"):  # torchvision finds it there
+            downloads.fetch(url, root, base.filename, base.tgz_md5)
         parts = [source(root, train=train, download=download) for train in (True, False)]
-    return tuple(_image_set(part) for part in parts)
-
-
-def _image_set(part: datasets.CIFAR100) -> ImageSet:
-    images = torch.from_numpy(part.data).permute(0, 3, 1, 2).contiguous()
-    labels, classes = torch.tensor(part.targets), tuple(part.classes)
-    return ImageSet(images, labels, classes, MEAN, STD, *superclasses_of(classes))
+    images = [torch.from_numpy(part.data).permute(0, 3, 1, 2).contiguous() for part in parts]
+    labels, classes = [torch.tensor(part.targets) for part in parts], tuple(parts[0].classes)
+    details = classes, MEAN, STD, *superclasses_of(classes)
+    return tuple(ImageSet(*pair, *details) for pair in zip(images, labels, strict=True))

@@ -3,6 +3,7 @@
 import contextlib
 import json
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -12,34 +13,52 @@ from tqdm.contrib.concurrent import thread_map
 from dcd_utils import files, runtime
 
 # part of every key: raise it when files are decoded otherwise than before
-_FORMAT = 2
+_FORMAT = 3
+# what Pillow can read that is made of pixels: no documents (PDF, EPS), no films; TGA is last, as it has no signature
+Image.init()
+_FORMATS = [*filter(Image.OPEN.get, "AVIF BMP GIF ICO JPEG JPEG2000 PCX PNG PPM PSD QOI SGI TIFF WEBP TGA".split())]  # noqa: SIM905
+ENDINGS = {ending for ending, name in Image.EXTENSION.items() if name in (*_FORMATS, "MPO")}
 
 
-def check_side(side: int) -> None:
-    if side < 16:
-        raise ValueError(f"side={side} was given: the networks take images of 16 pixels or more")
+def is_image(path: Path) -> bool:
+    """Whether a file's ending is that of an image, or, where it has none, its content."""
+    if path.suffix or not path.is_file():
+        return path.suffix.lower() in ENDINGS
+    with contextlib.suppress(Exception), Image.open(path, formats=_FORMATS[:-1]):  # of what is none, many kinds
+        return True
+    return False
 
 
-def pixels(image: Image.Image, side: int) -> np.ndarray:
+def pixels(image: Image.Image, side: int, peaks: list[int]) -> np.ndarray:
     """uint8 [3, side, side]: RGB, scaled (bilinear) and cropped at the centre where the size differs.
 
-    A photograph is turned upright as its camera noted, 16 bits become 8, and what is transparent shows white. Raises
-    ValueError for floating-point pixels, of which nobody knows what is black and what white.
+    docs/inputs.md lists what is made of each kind of file. The highest value of 16 bits goes to `peaks`. Raises
+    ValueError for floating-point pixels, signed and wider ones, of which nobody knows what is black and what white.
     """
-    image = ImageOps.exif_transpose(image)
-    if image.mode == "F":
-        raise ValueError("its pixels are floating-point numbers: save it with 8 or 16 bits per channel")
-    if image.mode.startswith("I"):
-        image = Image.fromarray((np.asarray(image).clip(0, 65535) // 257).astype(np.uint8))
+    stored, tags = str(getattr(image, "tile", "")), getattr(image, "tag_v2", {})  # what the file says of its pixels
+    ImageOps.exif_transpose(image, in_place=True)
+    values = np.asarray(image) if image.mode[0] == "I" else np.zeros(1, np.uint8)
+    low, high = int(values.min()), int(values.max())
+    if image.mode == "F" or low < 0 or high > 65535 or (image.mode == "L" and tags.get(339) == (2,)):
+        raise ValueError("it holds signed, 32-bit or floating-point numbers: save it with 8 or 16 bits per channel")
+    if image.mode[0] == "I":
+        if "I;12" in stored:  # a TIFF file of 12 bits
+            values, high = values * 16 + values // 256, high * 16 + high // 256
+        values = np.where(values == image.info.get("transparency", -1), 65535, values)
+        values = 65535 - values if tags.get(262) == 0 else values  # 0 is white
+        image = Image.fromarray((values // 257).astype(np.uint8))
+    elif image.mode == "RGB" and ";16" in stored:  # of which Pillow keeps the upper 8 bits
+        high = 256 * int(np.max(image.getextrema()))
+    peaks.append(high)
     if image.has_transparency_data:
         image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image.convert("RGBA"))
-    image = image.convert("RGB")
+    image = image if image.mode == "RGB" else image.convert("RGB")
     if image.size != (side, side):
         image = ImageOps.fit(image, (side, side), Image.Resampling.BILINEAR)
     return np.asarray(image).transpose(2, 0, 1)
 
 
-def decode(paths: Sequence, side: int, title: str, open_file: Callable) -> np.ndarray:
+def decode(paths: Sequence, side: int, title: str, open_file: Callable, peaks: list[int]) -> np.ndarray:
     """uint8 [N, 3, side, side] of N files, in their order. Raises ValueError that names an unreadable image.
 
     `open_file` turns a path or name into what Pillow opens, in several threads. From 5,000 images on, a bar is shown.
@@ -49,10 +68,13 @@ def decode(paths: Sequence, side: int, title: str, open_file: Callable) -> np.nd
     def decode_from(start):
         for index, file in enumerate(paths[start : start + 256], start):
             try:
-                with Image.open(open_file(file)) as image:
-                    images[index] = pixels(image, side)
+                with Image.open(open_file(file), formats=_FORMATS) as image:
+                    if image.width * image.height > 100_000_000:
+                        raise ValueError("it has more than 100 megapixels")
+                    images[index] = pixels(image, side, peaks)
             except Exception as error:  # Pillow raises many kinds for damaged files
-                raise ValueError(f'"{file}" cannot be read as an image ({error}): replace it or remove it') from error
+                problem = getattr(error, "strerror", None) or error
+                raise ValueError(f'"{file}" cannot be read as an image ({problem}): replace it or remove it') from error
 
     # batches of many keep the queue short; the first unreadable image ends it with its path
     thread_map(decode_from, range(0, len(paths), 256), desc=title, leave=False, disable=len(paths) < 5000)
@@ -65,7 +87,12 @@ def decode_parts(
     """`decode` for the files of each part, read back from the cache if it may be used; name and key: see `cached`."""
 
     def make():
-        return {part: decode(files, side, f"decoding {part}", open_file) for part, files in paths.items()}
+        peaks = []
+        arrays = {part: decode(files, side, f"decoding {part}", open_file, peaks) for part, files in paths.items()}
+        if 0 < (peak := max(peaks, default=0)) < 1 << 14:  # probably fewer bits, of which 8 keep 64 levels at most
+            advice = f"multiply their values by {2 ** (16 - peak.bit_length())} and save them again"
+            raise ValueError(f'no 16-bit image of "{name}" has a value above {peak:,}, and white is 65,535: {advice}')
+        return arrays
 
     return cached(f"{name}-{side}px", key, make) if cache else make()
 

@@ -1,9 +1,11 @@
 """Published archives: fetched whole or not at all, checked by md5, and only the files asked for taken out of them."""
 
+import http.client
 import os
 import posixpath
 import tarfile
 import tempfile
+import urllib.request
 import zipfile
 import zlib
 from collections.abc import Iterable, Iterator
@@ -14,7 +16,7 @@ from torchvision.datasets import utils
 
 from dcd_utils import files
 
-_DAMAGE = (OSError, EOFError, RuntimeError, tarfile.TarError, zipfile.BadZipFile, zlib.error)
+_DAMAGE = (OSError, http.client.HTTPException, EOFError, RuntimeError, tarfile.TarError, zipfile.BadZipFile, zlib.error)
 
 
 @contextmanager
@@ -24,11 +26,9 @@ def advice(name: str, root: Path, filename: str, md5: str) -> Iterator[None]:
         yield
     except _DAMAGE as error:
         line = (str(error).splitlines() or [type(error).__name__])[0]
-        raise RuntimeError(
-            f'{name} is not complete in "{root}" ({line}). Load with download=True on a machine with a network, '
-            f"pass url= of a mirror, put {filename} (md5 {md5}) there by hand, "
-            'or use images of your own through load("folder", root=...)'
-        ) from error
+        problem = f'{name} is not complete in "{root}" ({line}). Load with download=True on a machine with a network'
+        ways = f"pass url= of a mirror, put {filename} (md5 {md5}) there by hand, or use images of your own"
+        raise RuntimeError(f'{problem}, {ways} through load("folder", root=...)') from error
 
 
 def fetch(url: str, root: Path, filename: str, md5: str, download: bool = True) -> Path:
@@ -41,7 +41,10 @@ def fetch(url: str, root: Path, filename: str, md5: str, download: bool = True) 
     root.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f"{filename}.partial-", dir=root) as folder:
         partial = Path(folder) / filename
-        utils.download_url(url, folder, filename)
+        if url.startswith("http"):
+            utils.download_url(url, folder, filename)
+        else:  # file:///..., which torchvision cannot, or a path
+            urllib.request.urlretrieve(url if ":" in url else Path(url).absolute().as_uri(), partial)
         received = utils.calculate_md5(partial)
         if received != md5:
             raise RuntimeError(f"{url} sent {partial.stat().st_size:,} bytes with md5 {received}, expected {md5}")

@@ -1,6 +1,8 @@
 """Your own images: ROOT/train/<class>/* and ROOT/test/<class>/*, of any size."""
 
-import os
+import unicodedata
+from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -10,58 +12,81 @@ from dcd_utils.data import decoding
 from dcd_utils.data.cifar100 import superclasses_of
 from dcd_utils.data.image_set import ImageSet
 
-ENDINGS = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".ppm", ".pgm", ".tif", ".tiff"}
 
-
-def load(root: str | os.PathLike, side: int = 32, cache: bool = True) -> tuple[ImageSet, ImageSet]:
+def load(root: Path, side: int = 32, cache: bool = True) -> tuple[ImageSet, ImageSet]:
     """See `data.load`. Classes are train's folder names, sorted; mean and std are those of the training images."""
-    root = Path(root).expanduser()
-    decoding.check_side(side)
-    listing = {part: _list(root, part) for part in ("train", "test")}
-    classes = tuple(sorted(listing["train"]))
-    if unknown := sorted(set(listing["test"]) - set(classes)):
+    try:
+        folders = {"train": _part(root, "train"), "test": _part(root, "test", "val", "valid", "validation")}
+        found = {part: _list(folder) for part, folder in folders.items()}
+    except PermissionError as error:
+        raise ValueError(f'"{error.filename}" cannot be read ({error.strerror}): change its permissions') from error
+    classes = tuple(sorted(found["train"]))
+    if len(classes) < 2:
+        advice = f'each class needs a folder of its own directly in "{folders["train"]}"'
+        raise ValueError(f'only one class was found, "{classes[0]}", and two or more are expected: {advice}')
+    if unknown := sorted(set(found["test"]) - set(classes)):
         names = ", ".join(unknown[:5]) + (f" and {len(unknown) - 5} more" if len(unknown) > 5 else "")
-        advice = "Give both parts the same class folders"
-        raise ValueError(f'"{root / "test"}" has classes that train lacks: {names}. {advice}')
-    if empty := [name for name in classes if not listing["train"][name]]:
-        place = root / "train" / empty[0]
-        raise FileNotFoundError(f'no images in "{place}": add some ({", ".join(sorted(ENDINGS))}) or remove the folder')
-    paths = {
-        part: [root / part / name / file for name in sorted(images) for file, _, _ in images[name]]
-        for part, images in listing.items()
-    }
-    key = [str(root.resolve()), side, listing]
-    arrays = decoding.decode_parts(root.resolve().name, key, paths, side, cache)
+        raise ValueError(f'"{folders["test"]}" has classes that train lacks: {names}. Give both the same class folders')
+    if empty := [name for name in classes if not found["train"][name]]:
+        raise FileNotFoundError(f'no images in "{folders["train"] / empty[0]}": add some or remove the folder')
+    paths = {part: [path for name in sorted(images) for path, *_ in images[name]] for part, images in found.items()}
+    listing = {part: {name: [key for _, *key in images[name]] for name in images} for part, images in found.items()}
+    arrays = decoding.decode_parts(root.resolve().name, [str(root.resolve()), side, listing], paths, side, cache)
     details = classes, *_statistics(arrays["train"]), *superclasses_of(classes)
-    counts = [[len(images.get(name, ())) for name in classes] for images in listing.values()]
+    counts = [[len(images.get(name, ())) for name in classes] for images in found.values()]
     labels = [torch.arange(len(classes)).repeat_interleave(torch.tensor(count)) for count in counts]
-    return tuple(ImageSet(torch.from_numpy(arrays[part]), labels.pop(0), *details) for part in listing)
+    return tuple(ImageSet(torch.from_numpy(arrays[part]), labels.pop(0), *details) for part in found)
 
 
-def _list(root: Path, part: str) -> dict[str, list[tuple[str, int, int]]]:
-    """Class -> sorted (file name, size, time) of its images."""
-    folder = root / part
-    if not folder.is_dir():
-        expected = f"expected {root}/train/<class>/<image> and {root}/test/<class>/<image>"
-        raise FileNotFoundError(f'no folder "{folder}": {expected}')
-    images = {}
-    for place in folder.iterdir():
-        if place.is_dir() and not place.name.startswith("."):
-            paths = [file for file in place.iterdir() if file.suffix.lower() in ENDINGS and file.name[0] != "."]
-            details = [(file.name, file.stat()) for file in paths]
-            images[place.name] = sorted((name, stat.st_size, stat.st_mtime_ns) for name, stat in details)
+def _part(root: Path, *names: str) -> Path:
+    """The folder of the first of these names that is there."""
+    if folders := [root / name for name in names if (root / name).is_dir()]:
+        if folders[0].name != names[0]:
+            print(f'no folder "{root / names[0]}": "{folders[0]}" is read in its place')
+        return folders[0]
+    holds = sorted(place.name for place in root.iterdir() if place.is_dir()) if root.is_dir() else []
+    found = "there are " + (", ".join(holds[:5]) or "no folders") + " and more" * (len(holds) > 5)
+    expected = f"expected {root}/train/<class>/<image> and {root}/test/<class>/<image>"
+    raise FileNotFoundError(f'no folder "{root / names[0]}": {expected}, {found}. See docs/inputs.md')
+
+
+def _list(folder: Path) -> dict[str, list[tuple[Path, str, int, int]]]:
+    """Class (NFC) -> (path, name in the class's folder, size, time) of its images; the order is ImageFolder's."""
+    places = sorted(place.name for place in folder.iterdir() if place.is_dir() and place.name[0] != ".")
+    images, left_out = {unicodedata.normalize("NFC", name): [] for name in places}, Counter()
+    if len(images) < len(places):
+        raise ValueError(f'"{folder}" has folders whose names look the same (Unicode NFC and NFD): join them')
+    for path in sorted(_files(folder), key=lambda path: (str(path.parent), path.name)):
+        place, *inner = path.relative_to(folder).parts
+        is_image = decoding.is_image(path)
+        if (is_image or not inner) and not path.is_file():
+            raise ValueError(f'"{path}" is a link to nothing, or no file: mend it or remove it')
+        if is_image and inner:
+            stat, name = path.stat(), unicodedata.normalize("NFC", place)
+            images[name].append((path, "/".join(inner), stat.st_size, stat.st_mtime_ns))
+        else:
+            left_out[(path.suffix.lower() or "no ending") if inner else "beside the class folders"] += 1
+    if left_out:
+        kinds = ", ".join(f"{kind} {count}" for kind, count in left_out.most_common())
+        print(f'{left_out.total()} file{"s" * (left_out.total() > 1)} left out of "{folder}" ({kinds})')
     if not any(images.values()):
-        endings = ", ".join(sorted(ENDINGS))
-        raise FileNotFoundError(f'no images below "{folder}": expected {folder}/<class>/<image> ({endings})')
+        raise FileNotFoundError(f'no images below "{folder}": expected {folder}/<class>/<image>. See docs/inputs.md')
     return images
+
+
+def _files(folder: Path, *above: Path) -> Iterator[Path]:
+    """Every file in any depth, through links too; what is hidden is left out."""
+    if (real := folder.resolve()) in above:
+        raise ValueError(f'"{folder}" leads back to a folder that it lies in: remove the link')
+    for path in folder.iterdir():
+        if path.name[0] != ".":
+            yield from _files(path, real, *above) if path.is_dir() else (path,)
 
 
 def _statistics(images: np.ndarray):
     """Per channel mean and std of pixel / 255, from exact integer sums, rounded to four digits."""
-    levels, mean, std = np.arange(256) / 255, [], []
-    for channel in images.swapaxes(0, 1):
-        share = np.bincount(channel.reshape(-1), minlength=256) / channel.size
-        average = float(share @ levels)
-        mean.append(round(average, 4))
-        std.append(max(round(float(share @ (levels - average) ** 2) ** 0.5, 4), 1e-4))
-    return tuple(mean), tuple(std)
+    levels = np.arange(256) / 255
+    shares = [np.bincount(channel.reshape(-1), minlength=256) / channel.size for channel in images.swapaxes(0, 1)]
+    mean = [float(share @ levels) for share in shares]
+    std = [float(share @ (levels - average) ** 2) ** 0.5 for share, average in zip(shares, mean, strict=True)]
+    return [round(value, 4) for value in mean], [max(round(value, 4), 1e-4) for value in std]

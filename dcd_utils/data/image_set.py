@@ -38,14 +38,30 @@ class ImageSet:
     _memo: dict = field(default_factory=dict, init=False, repr=False)  # never shared with a set made from this one
 
     def __post_init__(self):
+        for name in ("images", "labels"):
+            if not isinstance(value := getattr(self, name), Tensor):
+                given = f"{name} are of the type {type(value).__name__}"
+                raise ValueError(f"{given}: expected a tensor, as torch.as_tensor({name}) makes of it")
         if self.images.dtype != torch.uint8 or self.images.ndim != 4 or self.images.shape[1] != 3:
-            raise ValueError(f"images are {self.images.dtype} {tuple(self.images.shape)}: expected uint8 [N, 3, H, W]")
+            given = f"images are {self.images.dtype} {tuple(self.images.shape)}: expected uint8 [N, 3, H, W]"
+            advice = "images.permute(0, 3, 1, 2) moves the channels, images.expand(-1, 3, -1, -1) makes three of one"
+            raise ValueError(f"{given}; {advice}")
         if self.labels.dtype != torch.int64 or self.labels.shape != self.images.shape[:1]:
             given = f"{self.labels.dtype} {tuple(self.labels.shape)}"
-            raise ValueError(f"labels are {given}: expected int64 [{len(self.images)}], one per image")
+            raise ValueError(f"labels are {given}: expected int64 [{len(self.images)}], one per image (labels.long())")
         lowest, highest = (int(self.labels.min()), int(self.labels.max())) if len(self.labels) else (0, 0)
         if not 0 <= lowest <= highest < len(self.classes):
             raise ValueError(f"labels run from {lowest} to {highest}, but there are {len(self.classes)} classes")
+        if isinstance(self.classes, str):
+            raise ValueError(f"classes={self.classes!r} was given: expected a tuple of names")
+        mean, std = (torch.as_tensor(values, dtype=torch.float64) for values in (self.mean, self.std))
+        fit = mean.shape == std.shape == (3,) and (mean >= 0) & (mean <= 1) & (std > 0) & std.isfinite()
+        if fit is False or not fit.all():
+            given = f"mean={self.mean} and std={self.std} were given, of pixels from 0 to 1"
+            raise ValueError(f"{given}: expected three of each, one per channel, means in that range, no std of 0")
+        for name, values in (("classes", self.classes), ("mean", mean.tolist()), ("std", std.tolist())):
+            if not isinstance(getattr(self, name), tuple):
+                object.__setattr__(self, name, tuple(values))
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -88,10 +104,8 @@ class ImageSet:
             raise ValueError(f"{count} of {len(self)} images were to be held out: {possible}")
         counts = self.labels.bincount(minlength=self.num_classes).tolist()
         if 1 in counts:
-            raise ValueError(
-                f'class "{self.classes[counts.index(1)]}" has a single image, which cannot be in both parts: add a '
-                "second one, or leave the class out"
-            )
+            lone = f'class "{self.classes[counts.index(1)]}" has a single image, which cannot be in both parts'
+            raise ValueError(f"{lone}: add a second one, or leave the class out")
         parts = train_test_split(range(len(self)), test_size=count, stratify=self.labels.cpu(), random_state=seed)
         name = ", ".join(filter(None, [self.name, f"{count:,} training images held out to test on"]))
         return tuple(replace(self.subset(sorted(part)), name=name) for part in parts)

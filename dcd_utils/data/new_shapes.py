@@ -1,7 +1,5 @@
-"""A second embedded domain, to transfer to: 16 classes (4 shapes x 4 textures) that `shapes` does not have.
-
-Drawn as `shapes` is, with fewer training images, so that it matters what a network already knows.
-"""
+"""A second embedded domain, to transfer to: 16 classes (4 shapes x 4 textures) that `shapes` lacks, drawn alike, with
+fewer training images, so that it matters what a network already knows."""
 
 import numpy as np
 

@@ -18,7 +18,6 @@ import torch
 from dcd_utils.data.image_set import ImageSet
 
 SIDE = 32
-NOISE = 0.05
 MEAN, STD = (0.5, 0.5, 0.5), (0.25, 0.25, 0.25)
 
 # (x, y), each [B, 64, 64] in units of the object's radius -> bool [B, 64, 64]
@@ -50,19 +49,17 @@ def _stripe(position):
 
 def draw_sets(shapes: Mapping[str, Test], textures: Mapping[str, Test], *sizes: int) -> tuple[ImageSet, ...]:
     """One set for each size. A shape says which positions lie in it, a texture which show its second colour."""
-    return tuple(_image_set(shapes, textures, size, stream) for stream, size in enumerate(sizes, 1))
-
-
-def _image_set(shapes, textures, size, stream) -> ImageSet:
-    num_classes = len(shapes) * len(textures)
-    rng = np.random.Generator(np.random.PCG64([num_classes, 2407, 11802, stream]))
-    labels = rng.permutation(np.arange(size) % num_classes)
-    parts = np.array_split(labels, max(1, size // 250))
-    images = np.concatenate([_draw(part, [*shapes.values()], [*textures.values()], rng) for part in parts])
     classes = tuple(f"{texture} {shape}" for shape in shapes for texture in textures)
-    superclasses = tuple(index // len(textures) for index in range(num_classes))
-    images, labels = torch.from_numpy(images), torch.from_numpy(labels.astype(np.int64))
-    return ImageSet(images, labels, classes, MEAN, STD, superclasses, superclass_names=tuple(shapes))
+    superclasses = tuple(index // len(textures) for index in range(len(classes)))
+    sets = []
+    for stream, size in enumerate(sizes, 1):
+        rng = np.random.Generator(np.random.PCG64([len(classes), 2407, 11802, stream]))
+        labels = rng.permutation(np.arange(size) % len(classes))
+        parts = np.array_split(labels, max(1, size // 250))
+        images = np.concatenate([_draw(part, [*shapes.values()], [*textures.values()], rng) for part in parts])
+        tensors = torch.from_numpy(images), torch.from_numpy(labels.astype(np.int64))
+        sets.append(ImageSet(*tensors, classes, MEAN, STD, superclasses, superclass_names=tuple(shapes)))
+    return tuple(sets)
 
 
 def _draw(labels: np.ndarray, shapes: list[Test], textures: list[Test], rng: np.random.Generator) -> np.ndarray:
@@ -93,7 +90,7 @@ def _draw(labels: np.ndarray, shapes: list[Test], textures: list[Test], rng: np.
     light = 1 + random(-0.5, 0.5) * across + random(-0.5, 0.5) * across[:, None]
     for cover, colour in ((_cover(inside & ~marked), first), (_cover(inside & marked), second)):
         image = image + cover * (light * colour - image)
-    image = image + random(-NOISE, NOISE, 3, SIDE, SIDE)
+    image = image + random(-0.05, 0.05, 3, SIDE, SIDE)  # noise
     return np.rint(255 * np.clip(image, 0, 1)).astype(np.uint8)
 
 

@@ -16,8 +16,7 @@ MEAN, STD = (0.4467, 0.4398, 0.4066), (0.2603, 0.2566, 0.2712)
 
 def load(root: Path, download: bool = True, side: int = 32, url: str | None = None) -> tuple[ImageSet, ImageSet]:
     """See `data.load`. Of the archive (2.6 GB), only the files of labelled images are taken out; folds are left out."""
-    decoding.check_side(side)
-    root, folder = Path(root), Path(root, STL10.base_folder)
+    folder = root / STL10.base_folder
     # the third training file holds 2.7 GB of images without labels
     parts = [STL10.train_list[:2], STL10.test_list]
     expected = {name: md5 for part in parts for name, md5 in part} | {STL10.class_names_file: None}
@@ -32,11 +31,10 @@ def load(root: Path, download: bool = True, side: int = 32, url: str | None = No
             if names := missing():
                 raise RuntimeError(f"{', '.join(names)} of {STL10.filename}: another md5 than torchvision expects")
     classes = tuple((folder / STL10.class_names_file).read_text(encoding="utf-8").split())
-    return tuple(_image_set(folder, images, labels, classes, side) for (images, _), (labels, _) in parts)
-
-
-def _image_set(folder: Path, images: str, labels: str, classes: tuple[str, ...], side: int) -> ImageSet:
-    stored = np.fromfile(folder / images, np.uint8).reshape(-1, 3, 96, 96)  # image, channel, column, row
-    small = np.stack([decoding.pixels(Image.fromarray(image.T), side) for image in stored])
-    numbers = torch.from_numpy(np.fromfile(folder / labels, np.uint8).astype(np.int64) - 1)  # stored from 1
-    return ImageSet(torch.from_numpy(small), numbers, classes, MEAN, STD)
+    sets = []
+    for (images, _), (labels, _) in parts:
+        stored = np.fromfile(folder / images, np.uint8).reshape(-1, 3, 96, 96)  # image, channel, column, row
+        small = np.stack([decoding.pixels(Image.fromarray(image.T), side, []) for image in stored])
+        numbers = torch.from_numpy(np.fromfile(folder / labels, np.uint8).astype(np.int64) - 1)  # stored from 1
+        sets.append(ImageSet(torch.from_numpy(small), numbers, classes, MEAN, STD))
+    return tuple(sets)

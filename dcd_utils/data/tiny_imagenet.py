@@ -30,8 +30,6 @@ def load(
     Classes are sorted by WordNet number, as torchvision's ImageFolder sorts them, and called by the first of their
     words; the number follows where two share it.
     """
-    decoding.check_side(side)
-    root = Path(root)
     with downloads.advice("Tiny ImageNet", root, FILENAME, MD5):
         path = downloads.fetch(url or URL, root, FILENAME, MD5, download)
         with zipfile.ZipFile(path) as archive:
@@ -84,8 +82,6 @@ def _validation(archive: zipfile.ZipFile, wnids: dict[str, int]) -> dict[str, in
         problem = f"{len(unmatched)} of {len(images | labels.keys())} validation images are not whole"
         missing = "annotation in val_annotations.txt" if unmatched[0] in images else "image"
         raise ValueError(f"{problem}: {unmatched[0]} has no {missing}. Fetch {FILENAME} again")
-    for name, wnid in labels.items():
-        if wnid not in wnids:
-            claim = f'val_annotations.txt gives {name} the class "{wnid}"'
-            raise ValueError(f"{claim}, which wnids.txt lacks: fetch {FILENAME} again")
+    if unknown := [f'{name} the class "{wnid}"' for name, wnid in labels.items() if wnid not in wnids]:
+        raise ValueError(f"val_annotations.txt gives {unknown[0]}, which wnids.txt lacks: fetch {FILENAME} again")
     return {name: wnids[wnid] for name, wnid in labels.items()}

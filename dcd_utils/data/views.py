@@ -15,8 +15,7 @@ NUM_VIEWS = OFFSETS * OFFSETS * 2
 def view_number(top: int, left: int, flip: bool | int) -> int:
     """The number of the view that crops the padded image at (top, left) and mirrors it if flip is true."""
     if not (0 <= top < OFFSETS and 0 <= left < OFFSETS and flip in (0, 1)):
-        given = f"top={top}, left={left}, flip={flip}"
-        raise ValueError(f"{given} was given: offsets run from 0 to {OFFSETS - 1}, flip is 0 or 1")
+        raise ValueError(f"top={top}, left={left}, flip={flip}: offsets run from 0 to {OFFSETS - 1}, flip is 0 or 1")
     return (top * OFFSETS + left) * 2 + int(flip)
 
 
@@ -35,8 +34,7 @@ def augment(images: Tensor, views: Tensor) -> Tensor:
     each from 0 to 161. Raises ValueError if the batch sizes differ.
     """
     if views.shape != images.shape[:1]:
-        given = f"{len(images)} images and views of shape {tuple(views.shape)}"
-        raise ValueError(f"{given} were given: pass one view per image")
+        raise ValueError(f"{len(images)} images and views of shape {tuple(views.shape)}: pass one view per image")
     batch, channels, height, width = images.shape
     padded = torch.nn.functional.pad(images, (PAD, PAD, PAD, PAD))
     top, left, flip = offsets(views.to(images.device))

@@ -37,12 +37,11 @@ def _log_scale(steps: int, learning_rate: float, weight_decay: float, momentum: 
     return value
 
 
-_SETTINGS = [(945, 0.05, 5e-4, 0.9), (2000, 0.1, 1e-3, 0.0), (300, 0.1, 5e-3, 0.5)]
+_SETTINGS = [(945, 0.05, 5e-4, 0.9), (2000, 0.1, 1e-3, 0.0), (300, 0.1, 5e-3, 0.5), (3, 0.2, 0.5, 0.5)]  # few steps
 DECAYED = Exercise("03.2 The scale under weight decay alone", _SETTINGS).answers(
     lambda *case: math.exp(_log_scale(*case)),
     _log_scale, "This is the parameter t. What is the scale that belongs to it?",
-    lambda *case: _log_scale(*case, start=math.e),
-    "Here the scale itself decays, towards 0. Which number does the optimiser hold and shrink?",
+    lambda *case: _log_scale(*case, start=math.e), "Here the scale itself decays. What does the optimiser shrink?",
     lambda steps, rate, decay, momentum: math.exp(_log_scale(steps, rate, decay, 0.0)),
     "Right without momentum. The velocity keeps a part of what it was in the step before.",
     lambda steps, rate, decay, momentum: math.exp(_log_scale(steps, rate * (1 - momentum), decay, momentum)),
@@ -51,16 +50,13 @@ DECAYED = Exercise("03.2 The scale under weight decay alone", _SETTINGS).answers
     "This takes the same amount off t in every step. Decay is in proportion to what is left of t.",
 )
 
+# operations of one forward pass of a student and a teacher
 PRICE = Exercise("03.3 What the teacher costs", [(12.51, 40.82), (101.12, 327.61), (177.07, 1083.04)]).answers(
-    lambda student, teacher: (3 * student + teacher) / (3 * student),
-    lambda student, teacher: (student + teacher) / student,
-    "This treats both networks alike. Which of the two needs a backward pass?",
-    lambda student, teacher: teacher / (3 * student),
-    "This is the extra cost alone. The question is how many times as long the whole step takes.",
-    lambda student, teacher: teacher / (3 * student + teacher),
-    "This is the teacher's share of the step. The question compares it with a step of the student alone.",
-    lambda student, teacher: (2 * student + teacher) / (2 * student),
+    lambda s, t: (3 * s + t) / (3 * s),
+    lambda s, t: (s + t) / s, "This treats both networks alike. Which of the two needs a backward pass?",
+    lambda s, t: t / (3 * s), "This is the extra cost alone. How many times as long does the whole step take?",
+    lambda s, t: t / (3 * s + t), "This is the teacher's share. Compare the step with one of the student alone.",
+    lambda s, t: (2 * s + t) / (2 * s),
     "A backward pass computes two gradients for each layer, of its input and of its weights: count the passes again.",
-    lambda student, teacher: 3 * student + teacher,
-    "This is the cost of a step in operations. Compare it with that of a step without a teacher.",
+    lambda s, t: 3 * s + t, "This is a step's cost in operations. Compare it with that of a step without a teacher.",
 )

@@ -25,17 +25,16 @@ def _knn(train, train_labels, test, test_labels, k, similarity=cosines):
     return 100 * (predicted == test_labels).mean()
 
 
-# two classes and odd k, or one neighbour: no vote can be a tie, whatever way an answer breaks one
+# no vote is a tie, whatever way an answer breaks one: two classes and odd k, or one neighbour, or as it happens (last)
 _VOTES = [(*classes(1, 60, 40, 3, 2), 5), (*classes(2, 90, 50, 4, 2), 7), (*classes(3, 40, 30, 4, 3), 1)]
+_VOTES += [(*classes(32, 45, 15, 3, 3), 4)]
 KNN = Exercise("04.1 kNN accuracy", _VOTES).answers(
     _knn,
-    lambda *case: _knn(*case, similarity=lambda test, train: -cdist(test, train)),
+    lambda *case: _knn(*case, lambda *rows: -cdist(*rows)),
     "These are the nearest by Euclidean distance. For the cosine the length of a feature must not count.",
-    lambda *case: _knn(*case, similarity=np.inner),
-    "These are inner products, in which a long feature is near to everything. What turns them into cosines?",
+    lambda *case: _knn(*case, np.inner), "These are inner products: long features win. What turns them into cosines?",
     lambda *case: _knn(*case) / 100, "Nearly: what is asked for is in %, as everywhere in the course.",
-    lambda *case: _knn(*case, similarity=lambda test, train: -cosines(test, train)),
-    "These are the k images that are least alike: a higher cosine is nearer.",
+    lambda *case: _knn(*case, lambda *rows: -cosines(*rows)), "These are the least alike: a higher cosine is nearer.",
     lambda *case: _knn(*case[:-1], 1), "This asks one neighbour only. Let k of them vote.",
 )
 
@@ -59,14 +58,12 @@ def alignment(first, second):
 ALIGNMENT = Exercise("04.2 Alignment of any two kernels", [_kernels(1, 12), _kernels(2, 7)]).answers(
     lambda *kernels: alignment(*map(_centred, kernels)),
     alignment, "This is the alignment of the kernels as they are: where does the centring happen?",
-    lambda first, second: alignment(first - first.mean(), second - second.mean()),
+    lambda a, b: alignment(a - a.mean(), b - b.mean()),
     "The mean of all entries was taken off. Centring acts on every row and on every column.",
-    lambda first, second: alignment(first - first.mean(axis=0), second - second.mean(axis=0)),
+    lambda a, b: alignment(a - a.mean(axis=0), b - b.mean(axis=0)),
     "One side is centred, the other is not: H stands on the left and on the right of a kernel.",
-    lambda first, second: alignment(_centred(first), second),
-    "Only the first kernel is centred. That leaves the numerator right, but not the denominator.",
-    lambda first, second: (_centred(first) * _centred(second)).sum(),
-    "This is the numerator. A kernel aligned with itself must give 1.",
+    lambda a, b: alignment(_centred(a), b), "Only one kernel is centred: right for the numerator, not for the norms.",
+    lambda a, b: (_centred(a) * _centred(b)).sum(), "This is the numerator. A kernel aligned with itself must give 1.",
     lambda *kernels: alignment(*map(_centred, kernels)) ** 2, "Close: this is the square of what is asked for.",
 )
 
@@ -91,7 +88,6 @@ TOP_K = Exercise("04.3 Nearly found", [(*pairs(1, 50, 4), 3), (*pairs(2, 64, 3),
     "This is the top-1 accuracy for every k: the own teacher may also come second, third, ... up to k-th.",
     lambda student, teacher, k: retrieval(teacher, student, k),
     "Here each teacher looks for its student. It is the student that searches among the teachers.",
-    lambda *case: retrieval(*case, similarity=np.inner),
-    "Embeddings are compared by their cosine: are these rows of unit length?",
+    lambda *case: retrieval(*case, np.inner), "Embeddings are compared by their cosine: are these rows of unit length?",
     lambda *case: retrieval(*case) / 100, "Nearly: what is asked for is in %, as everywhere in the course.",
 )

@@ -24,8 +24,7 @@ BOTH_WAYS = Exercise("02.1 Both directions", [(_FOUR * math.e,), (_THREE,)]).ans
     _both_ways,
     lambda scores: 2 * _both_ways(scores),
     "Both directions are there. For symmetric scores the two are equal, and the answer should be as large: is it?",
-    _contrast,
-    "This is the contrast from student to teacher alone. Which softmax is that of a teacher who looks for its student?",
+    _contrast, "This is the contrast from student to teacher alone. Which softmax lets a teacher look for its student?",
     lambda scores: _contrast(scores.T), "This is the contrast from teacher to student alone: one direction is missing.",
     lambda scores: (scores.softmax(dim=1) + scores.softmax(dim=0)).diagonal().mean() / -2,
     "The probabilities are right. What is done to each of them before the mean is taken?",
@@ -39,18 +38,15 @@ def _scale(contrast: float, size: int, gap: float | None = None, least: float = 
     return math.log((size - 1) / (math.exp(contrast) - least)) / (gap or size / (size - 1))
 
 
-SCALE_NEEDED = Exercise("02.2 What scale does it take?", [(0.1, 64), (1.0, 64), (0.5, 4), (0.01, 256)]).answers(
+SCALE_NEEDED = Exercise("02.2 What scale does it take?", [(0.1, 64), (1.0, 64), (0.5, 4), (0.005, 256)]).answers(
     _scale,
-    lambda contrast, size: _scale(contrast, size, gap=1.0),
-    "Nearly. This is right for wrong teachers at cosine 0. Can they be pushed further from the student?",
-    lambda contrast, size: _scale(contrast, size, gap=2.0),
-    "This puts every wrong teacher at cosine -1. Can all of them be there, for every student at once?",
-    lambda contrast, size: _scale(contrast, size, least=0.0),
+    lambda *case: _scale(*case, gap=1.0), "Nearly. This puts wrong teachers at cosine 0. Can they be further away?",
+    lambda *case: _scale(*case, gap=2.0), "This puts every wrong teacher at cosine -1. Can all be there at once?",
+    lambda *case: _scale(*case, least=0.0),
     "Check it with the definition: in the sum inside the logarithm, the right teacher has a term of its own.",
     lambda contrast, size: math.log(1 + (size - 1) * math.exp(-contrast * size / (size - 1))),
     "This is the smallest contrast of a given scale. The question is the other way round.",
-    lambda contrast, size: math.log(_scale(contrast, size)),
-    "This is the logarithm of what is asked for: the parameter t, not the scale.",
+    lambda *case: math.log(_scale(*case)), "This is the logarithm of what is asked for: it is t, not the scale.",
 )
 
 
@@ -64,8 +60,7 @@ SIGMOID_BIAS = Exercise("02.3 A bias that works", [(_FOUR * math.e,), (_THREE,),
     "The form is right, the size is not. By what does the loss divide its sum: by the images, or by the pairs?",
     lambda scores: _bias_gradient(scores) * len(scores),
     "The form is right, the size is not: the loss is a sum over pairs divided by something.",
-    lambda scores: -_bias_gradient(scores),
-    "Look at its sign. If every score is far too high, the loss falls when the bias falls.",
+    lambda scores: -_bias_gradient(scores), "Look at its sign. With scores far too high, loss and bias fall together.",
     lambda scores: (scores.sigmoid() - 1).sum() / len(scores),
     "This treats every pair as a match. The label of a pair off the diagonal differs.",
     lambda scores: (scores.diagonal().sigmoid() - 1).mean(),

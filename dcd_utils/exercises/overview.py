@@ -11,13 +11,11 @@ from dcd_utils.exercises.mechanism import Exercise
 
 GUESSING = Exercise("00.1 The loss of knowing nothing", [(20,), (100,), (7,)]).answers(
     math.log,
-    lambda classes: 1 / classes,
-    "This is the probability that the right class receives. What does cross-entropy make of a probability?",
+    lambda classes: 1 / classes, "This is the right class's probability. What does cross-entropy make of it?",
     lambda classes: -math.log(classes), "Look at its sign: can a cross-entropy fall below 0?",
     math.log2, "This is in bits. The course, like PyTorch, counts in nats: which logarithm is that?",
     lambda classes: 100 / classes, "This is the accuracy of guessing, in percent. The question is about the loss.",
-    lambda classes: 1 - 1 / classes,
-    "This is how often guessing is wrong. Cross-entropy looks at the probability given to the right class.",
+    lambda classes: 1 - 1 / classes, "This is how often guessing is wrong. How probable is the right class?",
 )
 
 _SHAPES = ((1, 12, 3, 0.6), (2, 40, 5, 0.9), (3, 25, 2, 0.3))
@@ -29,8 +27,7 @@ SHARE_FOUND = Exercise("00.2 The game that DCD plays", _BATCHES).answers(
     lambda student, teacher: retrieval(teacher, student, 1) / 100,
     "Here each teacher looks for its student. Along which dimension does a student compare the teachers?",
     lambda *batch: retrieval(*batch, 1), "This is in percent. A number from 0 to 1 is asked for.",
-    lambda student, teacher: len(student) * retrieval(student, teacher, 1) / 100,
-    "This is how many images, not which share of them.",
+    lambda *batch: len(batch[0]) * retrieval(*batch, 1) / 100, "This is how many images, not which share of them.",
     lambda *batch: retrieval(*batch, 1, lambda *rows: -cdist(*rows)) / 100,
     "This takes the nearest teacher by distance. Cosines ignore how long the features are.",
     lambda student, teacher: cosines(student, teacher).diagonal().mean(),

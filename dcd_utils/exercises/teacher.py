@@ -24,8 +24,8 @@ SOFTEN = Exercise("01.1 Softened probabilities", _CASES).answers(
     "The probabilities of an image must sum to 1 over the classes: along which dimension does this sum?",
     lambda logits, temperature: _soft(logits, 1) ** (1 / temperature),
     "Close: the ratios between classes are right. What is missing for probabilities?",
-    lambda logits, temperature: _soft(logits, temperature).log(), "These are the logarithms of what is asked for.",
-    lambda logits, temperature: _soft(logits, 1), "This is right at temperature 1. The temperature is not used yet.",
+    lambda *case: _soft(*case).log(), "These are the logarithms of what is asked for.",
+    lambda logits, _: _soft(logits, 1), "This is right at temperature 1. The temperature is not used yet.",
 )
 
 
@@ -34,19 +34,16 @@ def _entropy(logits, temperature):
 
 
 CONSIDERED = Exercise("01.2 How many classes does a teacher consider?", _CASES).answers(
-    lambda logits, temperature: _entropy(logits, temperature).exp().mean(),
-    lambda logits, temperature: _entropy(logits, temperature).mean().exp(),
+    lambda *case: _entropy(*case).exp().mean(),
+    lambda *case: _entropy(*case).mean().exp(),
     "Close. The number is asked for each image, and the mean taken of the numbers. Here the mean comes too early.",
-    lambda logits, temperature: _entropy(logits, temperature).mean(),
-    "This is the entropy. Which function of it gives 4 where 4 classes are equally likely?",
-    lambda logits, temperature: (-_entropy(logits, temperature)).exp().mean(),
+    lambda *case: _entropy(*case).mean(), "This is the entropy. Which function of it is 4 for 4 equal probabilities?",
+    lambda *case: (-_entropy(*case)).exp().mean(),
     "Look at the sign in the exponent: with certainty the answer is 1, and it only grows from there.",
-    lambda logits, temperature: (_entropy(logits, temperature) / torch.tensor(2.0).log()).exp().mean(),
+    lambda *case: (_entropy(*case) / torch.tensor(2.0).log()).exp().mean(),
     "The entropy is in bits here, but the exponential undoes nats: both must use the same base.",
-    lambda logits, temperature: _entropy(logits, temperature).exp(),
-    "This is right for each image. One number is asked for, the mean over the images.",
-    lambda logits, temperature: _entropy(logits, 1).exp().mean(),
-    "This is right at temperature 1. The temperature is not used yet.",
+    lambda *case: _entropy(*case).exp(), "This is right for each image. Asked for is the mean over the images.",
+    lambda logits, _: _entropy(logits, 1).exp().mean(), "Right at temperature 1. The temperature is not used yet.",
 )
 
 

@@ -7,7 +7,7 @@ import inspect
 import shutil
 import statistics
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import replace
 
 import torch
@@ -50,12 +50,12 @@ def doctor() -> Iterator[tuple[str, str]]:
     for name in (quick.student, quick.teacher):
         measured = measure(name, 20, quick.recipe, SECONDS)
         rates[name] = max(measured.values())
-        by_threads = ", ".join(f"{rate:,.0f} with {_threads(number)}" for number, rate in measured.items())
+        words = {number: f"{number} threads" for number in measured} | {1: "one thread"}
+        by_threads = ", ".join(f"{rate:,.0f} with {words[number]}" for number, rate in measured.items())
         yield name, f"images/s in training: {by_threads}"
-    if course:
-        seconds = retraining([*course.values()], rates, quick.student)
-        what = f"all {len(course)} runs that come with the course"
-    else:
+    seconds = retraining(course.values(), rates, quick.student)
+    what = f"all {len(course)} runs that come with the course"
+    if not course:
         what, seconds = "the quick profile's runs (none comes with the course)", quick_runs(rates)
     yield "--retrain", f"{runtime.duration(seconds)} for {what}, one after another"
 
@@ -147,7 +147,7 @@ def worth(train: int, test: int) -> float:
     return train + test / 3
 
 
-def retraining(records: list[dict], rates: dict[str, float], student: str) -> float:
+def retraining(records: Collection[dict], rates: dict[str, float], student: str) -> float:
     """Return the seconds that the runs of these records would take here.
 
     A run is slower than `rates` of its network (images per second alone; of `student`, where its own is not among them)
@@ -172,10 +172,6 @@ def quick_runs(rates: dict[str, float]) -> float:
     quick, sizes = profile("quick"), inspect.signature(shapes.load).parameters.values()
     epochs = {quick.teacher: quick.teacher_recipe.epochs, quick.student: 4 * len(quick.seeds) * quick.recipe.epochs}
     return worth(*(size.default for size in sizes)) * sum(epochs[name] / rates[name] for name in epochs)
-
-
-def _threads(number: int) -> str:
-    return "one thread" if number == 1 else f"{number} threads"
 
 
 def _at_hand(there: dict[str, object]) -> str:

@@ -27,8 +27,6 @@ def method_label(facts: dict) -> str:
         for term, usual in losses.default_weights(method).items():
             if (weight := facts.get("weights", {}).get(term, usual)) != usual:
                 settings["weight" if term == first else term] = weight
-    if facts.get("stored_answers"):  # rounded for storing, so not what the exact ones give
-        settings["stored"] = facts["stored_answers"]
     if code := facts.get("code", {}).get(first):  # a loss of somebody's own, which may have changed
         settings["code"] = code.removeprefix("version ")
     written = ",".join(f"{key}={_number(value)}" for key, value in sorted(settings.items()))
@@ -58,22 +56,17 @@ def spelt_out(methods: Iterable[str]) -> list[str]:
     Raises:
         ValueError: an unknown method, or settings that cannot be read.
     """
-    names = []
-    for method in methods:
-        first, plus, rest = method.lower().partition("+")
-        if first == "all" and plus:
-            names += [f"{name}+{rest}" for name in losses.names() if name != rest]
-        elif first == "all":
-            names += ["alone", *losses.names()]
-        else:
-            names.append(method.lower())
-    spelt = []
-    for name in names:
-        method, options, weights = settings_of(name)
-        if method != "alone":
-            losses.parse(method)
-        spelt.append(method_label({"method": method, "options": options, "weights": weights}) if "@" in name else name)
-    return list(dict.fromkeys(spelt))
+    spelt = {}
+    for given in map(str.lower, methods):
+        first, plus, rest = given.partition("+")
+        names = [f"{name}+{rest}" for name in losses.names() if name != rest] if plus else ["alone", *losses.names()]
+        for name in names if first == "all" else [given]:
+            method, options, weights = settings_of(name)
+            if method != "alone":
+                losses.parse(method)
+            label = method_label({"method": method, "options": options, "weights": weights}) if "@" in name else name
+            spelt[label] = None
+    return [*spelt]
 
 
 def settings_of(method: str) -> tuple[str, dict, dict]:
@@ -95,10 +88,9 @@ def settings_of(method: str) -> tuple[str, dict, dict]:
             if not key.strip() or not isinstance(value, int | float) or not math.isfinite(value):
                 raise ValueError
         except ValueError:
-            raise ValueError(
-                f'"{entry}" was given in "{method}": write NAME=VALUE with a number, true or false, several parted by '
-                "commas, for instance dcd@alpha=0.25,learn_scale=false"
-            ) from None
+            advice = "several parted by commas, for instance dcd@alpha=0.25,learn_scale=false"
+            words = f'"{entry}" was given in "{method}": write NAME=VALUE with a number, true or false, {advice}'
+            raise ValueError(words) from None
         if (key := key.strip()) not in terms:
             options[key] = int(value) if isinstance(value, float) and value == int(value) else value
         elif isinstance(value, bool) or value < 0:

@@ -46,8 +46,7 @@ _PROFILES = {
 
 def profile(
     name: str = "quick", dataset: str | None = None, root: str | os.PathLike | None = None, teacher: str | None = None,
-    student: str | None = None, epochs: int | None = None, seeds: tuple[int, ...] | None = None,
-    retrain: bool = False,
+    student: str | None = None, epochs: int | None = None, seeds: tuple[int, ...] | None = None, retrain: bool = False,
 ) -> Profile:
     """Return the named profile with some of its choices replaced; None leaves a choice as it is.
 
@@ -90,8 +89,8 @@ def course_runs(
     if train is None:
         train, test = profile.load()
     plan, pair = Plan(train, test, retrain=profile.retrain), (profile.teacher, profile.student)
-    recipes = (profile.recipe, profile.teacher_recipe)
-    (teacher,), students = plan.tasks([pair], methods, profile.seeds, *recipes, profile.teacher_seed)
+    choices = (profile.seeds, profile.recipe, profile.teacher_recipe, profile.teacher_seed)
+    (teacher,), students = plan.tasks([pair], methods, *choices)
     runs: dict[Task, Run] = {}
 
     def run(task: Task, wait: bool) -> Run:

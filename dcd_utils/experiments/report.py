@@ -46,8 +46,8 @@ def _groups(table: pd.DataFrame) -> list[pd.DataFrame]:
 def _training_table(part: pd.DataFrame) -> str:
     first = part.iloc[0]
     finished, failed, impossible = (part[part.state == state] for state in ("finished", "failed", "not_applicable"))
-    names = {"teacher": f"teacher ({first.teacher})", "alone": f"student alone ({first.student})"}
     paired_up = part.teacher.notna().all()
+    names = {"teacher": f"teacher ({first.teacher})", "alone": f"student alone ({first.student})"}
     names = names if paired_up else {"alone": f"{first.student} alone"}
     methods, seeds = sorted({*finished.method, *failed.method}, key=method_order), []
     for method in methods:
@@ -56,7 +56,7 @@ def _training_table(part: pd.DataFrame) -> str:
         seeds.append(", ".join(values))
     columns = {"": [names.get(method, title(method)) for method in methods]}
     columns |= _statistics(part, methods) | {"accuracy of every seed": seeds}
-    pair = _pairs([(first.teacher, first.student)]) if paired_up else first.student
+    pair = _pairs([_pair(part)]) if paired_up else first.student
     text = f"{pair} on {first.dataset}: {_settings(part)}, last epoch, top-1 % on the test images. "
     text += f"{_machines(finished if len(finished) else part)}\n\n"
     text += markdown(columns, zip(*columns.values(), strict=True))
@@ -112,10 +112,8 @@ def _probe_table(part: pd.DataFrame) -> str:
     )
     text += markdown(columns, zip(*columns.values(), strict=True))
     if expected:
-        text += (
-            "\nPublished: wrn_40_2 to wrn_16_2, 240 epochs, classifier trained by SGD on augmented images. **Not our "
-            "probe**: compare orders, not figures.\n"
-        )
+        text += "\nPublished: wrn_40_2 to wrn_16_2, 240 epochs, classifier trained by SGD on augmented images. "
+        text += "**Not our probe**: compare orders, not figures.\n"
     return text
 
 
@@ -143,10 +141,8 @@ def comparison(results: str | os.PathLike | pd.DataFrame) -> str:
     listed = list(dict.fromkeys(key[:2] for key in expected))
     pairs, others = [pair for pair in listed if pair in ours], sorted(ours - set(listed))
     if not pairs:
-        raise ValueError(
-            f"nothing was published for {_pairs(others)}: choose among {_pairs(listed)}, or print the table without "
-            "published figures"
-        )
+        advice = f"choose among {_pairs(listed)}, or print the table without published figures"
+        raise ValueError(f"nothing was published for {_pairs(others)}: {advice}")
     part = table[[pair in pairs for pair in zip(table.teacher, table.student, strict=True)]]
     finished = part[part.state == "finished"]
     methods = list(dict.fromkeys(method for _, _, method in expected))
@@ -164,30 +160,28 @@ def comparison(results: str | os.PathLike | pd.DataFrame) -> str:
         text += f"\n**Not the published experiment** ({'; '.join(departs)}): differences do not test the paper.\n"
     if others:
         text += f"\nNothing was published for {_pairs(others)}.\n"
-    grids, differences = [((group.teacher.iloc[0], group.student.iloc[0]), group) for group in _groups(part)], []
-    grids.sort(key=lambda grid: pairs.index(grid[0]))
-    for start in range(0, len(grids), 4):  # more than four side by side fit on no page
-        block, rows = grids[start : start + 4], []
+    groups, differences = sorted(_groups(part), key=lambda group: pairs.index(_pair(group))), []
+    for start in range(0, len(groups), 4):  # more than four side by side fit on no page
+        block, rows = groups[start : start + 4], []
         for method in methods:
-            cells = []
-            for pair, group in block:
-                runs, target = group[group.method == method], expected.get((*pair, method), float("nan"))
-                absent = "n/a" if (*pair, method) in expected else "-"
+            cells = [title(method)]
+            for group in block:
+                runs, key = group[group.method == method], (*_pair(group), method)
+                target = expected.get(key, float("nan"))
+                stated = f"{target:.2f}" if target == target else "n/a" if key in expected else "-"
                 difference = runs.accuracy.mean() - target
-                cells += [_cell(runs), f"{target:.2f}" if target == target else absent, _signed(difference)]
+                cells += [_cell(runs), stated, f"{difference:+.2f}" if difference == difference else ""]
                 if difference == difference and method not in ("teacher", "alone"):
                     differences.append(difference)
-            rows.append((title(method), *cells))
-        several = len(grids) > len(pairs)  # of other recipes, precisions or teachers
-        names = [_pairs([pair]) + (f" ({_settings(group)})" if several else "") for pair, group in block]
+            rows.append(cells)
+        several = len(groups) > len(pairs)  # of other recipes, precisions or teachers
+        names = [_pairs([_pair(group)]) + (f" ({_settings(group)})" if several else "") for group in block]
         heads = [head for name in names for head in (f"{name}: ours", "published", "difference")]
         text += "\n" + markdown(["", *heads], rows)
     if differences:
         below = sum(difference < 0 for difference in differences)
-        text += (
-            f"\nOf {len(differences)} distilled figures {len(differences) - below} reach the published one and {below} "
-            f"lie below it; mean difference {sum(differences) / len(differences):+.2f}.\n"
-        )
+        text += f"\nOf {len(differences)} distilled figures {len(differences) - below} reach the published one and "
+        text += f"{below} lie below it; mean difference {sum(differences) / len(differences):+.2f}.\n"
     return text
 
 
@@ -205,9 +199,8 @@ def summary(folders: Iterable[str | os.PathLike]) -> str:
     for folder in folders:
         table = read_results(folder)
         for part in _groups(table[table.teacher.notna()]):
-            first, cells = part.iloc[0], [_cell(part[part.method == method]) for method in methods]
-            pair = _pairs([(first.teacher, first.student)])
-            rows.append((f"{first.dataset}, {_settings(part)}: {pair}", *cells))
+            cells = [_cell(part[part.method == method]) for method in methods]
+            rows.append((f"{part.dataset.iloc[0]}, {_settings(part)}: {_pairs([_pair(part)])}", *cells))
     return markdown(("top-1 %, mean ± spread (seeds)", *map(title, methods)), rows)
 
 
@@ -249,17 +242,16 @@ def _settings(part: pd.DataFrame) -> str:
     if (teacher.kind == "weights").any():
         epochs += " (teacher's weights from a file)"
     unit = "epoch" if epochs == "1" else "epochs"
-    plain = ["the plain way"] if part.plain.astype(bool).any() else []
     sizes = [f"batch {size}" for size in sorted({*students.batch_size.dropna()} - {64})]
-    return ", ".join([f"{epochs} {unit}", *sizes, *sorted({*part.precision.dropna()}), *plain])
+    return ", ".join([f"{epochs} {unit}", *sizes, *sorted({*part.precision.dropna()})])
 
 
 def _machines(part: pd.DataFrame) -> str:
     return f"Hardware: {'; '.join(sorted(set(part.hardware)))}. torch {', '.join(sorted(set(part.torch)))}."
 
 
-def _signed(difference: float) -> str:
-    return f"{difference:+.2f}" if difference == difference else ""
+def _pair(part: pd.DataFrame) -> tuple[str, str]:
+    return part.teacher.iloc[0], part.student.iloc[0]
 
 
 def _pairs(pairs: list[tuple[str, str]]) -> str:
@@ -275,8 +267,7 @@ def draw(folder: str | os.PathLike, picture: str) -> None:
     else:
         table = read_results(folder)
         part = _groups(table[table.state == "finished"])[0]
-        first, students = part.iloc[0], part[part.method != "teacher"]
-        students = students.assign(method=students.method.map(title))
-        heading = f"{_pairs([(first.teacher, first.student)])} on {first.dataset}"
+        students = part[part.method != "teacher"].assign(method=lambda runs: runs.method.map(title))
+        heading = f"{_pairs([_pair(part)])} on {part.dataset.iloc[0]}"
         figure = plots.accuracy_by_method(students, part[part.method == "teacher"].accuracy.mean(), heading)
     figure.savefig(picture, dpi=110, bbox_inches="tight")

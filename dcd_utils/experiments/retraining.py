@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dcd_utils import data, files, models
+from dcd_utils.data import ImageSet
 from dcd_utils.experiments.methods import method_label, settings_of
 from dcd_utils.records import read_record
 from dcd_utils.training import api
@@ -15,8 +16,6 @@ from dcd_utils.training.runs import RECORD, WEIGHTS, Run
 
 if TYPE_CHECKING:
     import pandas as pd
-
-    from dcd_utils.data import ImageSet
 
 
 def course_records() -> dict[str, dict]:
@@ -38,8 +37,8 @@ def train_anew(record: dict, train: ImageSet, test: ImageSet, run_dir: Path) -> 
     (name,) = (name for name, other in course_records().items() if other["final_weights"] == digest)
     models.load_weights(teacher, files.course_dir() / name / WEIGHTS)
     teacher.classes = train.classes
-    parts = (network, teacher, train, test, method, recipe, seed)
-    return api.distill(*parts, **choices, options=options, weights=weights)
+    choices |= {"options": options, "weights": weights}
+    return api.distill(network, teacher, train, test, method, recipe, seed, **choices)
 
 
 def retrain(names: list[str] | None = None) -> pd.DataFrame:

@@ -41,8 +41,7 @@ def scorecard(results: str | os.PathLike, names: Iterable[str] = FOLDERS) -> pd.
 def scorecard_table(results: str | os.PathLike, names: Iterable[str] = FOLDERS) -> str:
     """Return the scorecard as Markdown, with what it is made of explained above it."""
     runs, head = _Runs(results, names), ""
-    if runs.main is not None:
-        main = runs.main
+    if (main := runs.main) is not None:
         head = (
             f"Ours: {main.teacher} to {main.student} on {main.dataset}, {main.epochs} epochs, {main.precision}, unless "
             "named otherwise: mean paired difference in points, its 95 % interval, n seeds. *Holds here*: the first "
@@ -56,31 +55,35 @@ def scorecard_table(results: str | os.PathLike, names: Iterable[str] = FOLDERS) 
 def _scorecard(runs: _Runs) -> pd.DataFrame:
     import pandas as pd
 
+    table = published().pivot(index=["teacher", "student"], columns="method", values="accuracy")
+    wins = (table["dcd+kd"] > table["teacher"]).sum()
+    firsts = table.drop(columns="teacher").idxmax(axis=1).eq("dcd+kd").sum()
     at_other_weights = "only against KD at 0.1 and 0.9: "
-    over_kd, features_over_kd = _gap("dcd+kd", "kd"), _transfer("dcd+kd", "kd")
+
+    def gap(method: str, against: str) -> str:
+        difference = table[method] - table[against]
+        return f"{difference.mean():+.2f}, above in {(difference > 0).sum()} of {len(table)} pairs"
+
+    over_kd, over_partner = (("dcd", "kd"), ("dcd", KD_AS_PARTNER)), ("dcd+kd", KD_AS_PARTNER)
     rows = [
-        ("DCD is better than the student alone", _gap("dcd", "alone"), *runs.compare(("dcd", "alone"))),
-        ("DCD is better than KD", _gap("dcd", "kd"), *runs.compare(("dcd", "kd"), ("dcd", KD_AS_PARTNER))),
-        ("DCD+KD is better than KD at 1 and 1", at_other_weights + over_kd, *runs.compare(("dcd+kd", KD_AS_PARTNER))),
-        ("DCD+KD is better than CRD+KD", _gap("dcd+kd", "crd+kd"), *runs.compare(("dcd+kd", "crd+kd"))),
+        ("DCD is better than the student alone", gap("dcd", "alone"), *runs.compare(("dcd", "alone"))),
+        ("DCD is better than KD", gap("dcd", "kd"), *runs.compare(*over_kd)),
+        ("DCD+KD is better than KD at 1 and 1", at_other_weights + gap("dcd+kd", "kd"), *runs.compare(over_partner)),
+        ("DCD+KD is better than CRD+KD", gap("dcd+kd", "crd+kd"), *runs.compare(("dcd+kd", "crd+kd"))),
         ("The consistency term helps", "claimed", *runs.compare(("dcd", "dcd@alpha=0"), ("dcd+kd", "dcd+kd@alpha=0"))),
         ("The learned bias matters", "claimed", *runs.bias()),
         ("The learned scale matters", "claimed", *runs.scale()),
         ("More negatives help", "the reason for memory banks", *runs.negatives()),
-        (
-            "DCD's features travel better than those of the student alone", _transfer("dcd", "alone"),
-            *runs.compare(("dcd", "alone"), probes=True),
-        ),
-        (
-            "DCD's features travel better than those of KD", _transfer("dcd", "kd"),
-            *runs.compare(("dcd", "kd"), ("dcd", KD_AS_PARTNER), probes=True),
-        ),
-        (
-            "DCD+KD's features travel better than those of KD at 1 and 1", at_other_weights + features_over_kd,
-            *runs.compare(("dcd+kd", KD_AS_PARTNER), probes=True),
-        ),
-        ("The student sometimes beats its teacher", _wins("dcd+kd", "teacher"), *runs.above_the_teacher()),
-        ("Best on CIFAR-100 and on ImageNet", _firsts("dcd+kd"), "the full recipe takes a GPU", NOT_MEASURED),
+        ("DCD's features travel better than those of the student alone", _transfer("dcd", "alone"),
+         *runs.compare(("dcd", "alone"), probes=True)),
+        ("DCD's features travel better than those of KD", _transfer("dcd", "kd"),
+         *runs.compare(*over_kd, probes=True)),
+        ("DCD+KD's features travel better than those of KD at 1 and 1", at_other_weights + _transfer("dcd+kd", "kd"),
+         *runs.compare(over_partner, probes=True)),
+        ("The student sometimes beats its teacher", f"DCD+KD in {wins} of {len(table)} pairs",
+         *runs.above_the_teacher()),
+        ("Best on CIFAR-100 and on ImageNet", f"DCD+KD first in {firsts} of {len(table)} pairs of CIFAR-100",
+         "the full recipe takes a GPU", NOT_MEASURED),
     ]  # fmt: skip
     return pd.DataFrame(rows, columns=["claim", "published", "ours", "verdict"])
 
@@ -124,12 +127,10 @@ class _Runs:
         """What a learned scale gains over one that stays at e, and where it ends."""
         lines, verdict = self.compare(("dcd", "dcd@learn_scale=false"))
         alike = [part for part in self.groups if self._differs(part.iloc[-1]) <= {"precision"}]
-        learned = [record for part in alike for record in part[part.method == "dcd"].record]
-        last = [record["history"][-1] for record in learned if record.get("history")]
-        ends = [row["scale"] for row in last if "scale" in row]
+        learned = [record.get("history") for part in alike for record in part[part.method == "dcd"].record]
+        ends = [history[-1]["scale"] for history in learned if history and "scale" in history[-1]]
         if ends:
-            low, high = f"{min(ends):.2f}", f"{max(ends):.2f}"
-            span = low if low == high else f"{low} to {high}"
+            span = " to ".join(dict.fromkeys(f"{end:.2f}" for end in (min(ends), max(ends))))
             lines += f"\nlearned, it ends at {span} (n = {len(ends)}; it starts at 2.72, its cap is 10)"
         return lines.strip(), verdict
 
@@ -141,8 +142,7 @@ class _Runs:
     def above_the_teacher(self) -> tuple[str, str]:
         found = []
         for part in filter(self._is_no_variant, self.groups):
-            teacher = part[part.method == "teacher"].accuracy
-            students = part[part.method == "dcd+kd"].accuracy
+            teacher, students = (part[part.method == method].accuracy for method in ("teacher", "dcd+kd"))
             if len(teacher) == 1 and len(students) > 1:
                 found.append((self._name(part, ""), Paired.of(students - teacher.iloc[0])))
         sometimes = any(shown.differs and shown.mean > 0 for _, shown in found)
@@ -150,7 +150,7 @@ class _Runs:
 
     def _differs(self, row: pd.Series) -> set[str]:
         """In what a group is not the main one."""
-        keys = ("dataset", "teacher", "student", "epochs", "batch_size", "precision", "plain")
+        keys = ("dataset", "teacher", "student", "epochs", "batch_size", "precision")
         return {key for key in keys if row[key] != self.main[key]}
 
     def _is_no_variant(self, part: pd.DataFrame) -> bool:
@@ -194,27 +194,6 @@ def _verdict(found: list[tuple[str, Paired]]) -> str:
     if any(other.differs and (other.mean > 0) != (first.mean > 0) for other in others):
         return MIXED
     return HOLDS if first.mean > 0 else FAILS
-
-
-def _by_pair() -> pd.DataFrame:
-    table = published()
-    return table.pivot(index=["teacher", "student"], columns="method", values="accuracy")
-
-
-def _gap(method: str, against: str) -> str:
-    table = _by_pair()
-    gap = table[method] - table[against]
-    return f"{gap.mean():+.2f}, above in {(gap > 0).sum()} of {len(gap)} pairs"
-
-
-def _wins(method: str, against: str) -> str:
-    table = _by_pair()
-    return f"{title(method)} in {(table[method] > table[against]).sum()} of {len(table)} pairs"
-
-
-def _firsts(method: str) -> str:
-    table = _by_pair().drop(columns="teacher")
-    return f"{title(method)} first in {table.idxmax(axis=1).eq(method).sum()} of {len(table)} pairs of CIFAR-100"
 
 
 def _transfer(method: str, against: str) -> str:

@@ -54,10 +54,8 @@ def benchmark(
     device = runtime.device()
     steps = (300 if device.type == "cuda" else 30) if steps is None else steps
     if min((batch_size, *batch_sizes)) < 2 or min(steps, rounds) < 1:
-        raise ValueError(
-            f"batch sizes {(batch_size, *batch_sizes)}, steps={steps}, rounds={rounds} were given: a batch holds at "
-            "least 2 images, and at least one step and round must be timed"
-        )
+        given = f"batch sizes {(batch_size, *batch_sizes)}, steps={steps}, rounds={rounds} were given"
+        raise ValueError(f"{given}: a batch holds at least 2 images, and at least one step and round must be timed")
     precision = resolve_precision(precision, device, models.create(student, CLASSES))
     bench = _Bench(teacher, student, batch_size, steps, precision, device, compile)
     measured = [{way: bench.measure(way) for way in WAYS} for _ in range(rounds)]
@@ -91,11 +89,9 @@ class _Bench:
         self.recipe = PAPER.but(batch_size=batch_size, precision=precision)
         self.names = teacher, student
         generator, size = torch.Generator().manual_seed(0), max(steps + 2, 4) * batch_size
-        self.images = ImageSet(
-            torch.randint(0, 256, (size, 3, 32, 32), dtype=torch.uint8, generator=generator).to(device),
-            torch.randint(0, CLASSES, (size,), generator=generator).to(device), tuple(map(str, range(CLASSES))),
-            (0.5, 0.5, 0.5), (0.25, 0.25, 0.25),
-        )
+        pixels = torch.randint(0, 256, (size, 3, 32, 32), dtype=torch.uint8, generator=generator)
+        labels, names = torch.randint(0, CLASSES, (size,), generator=generator), tuple(map(str, range(CLASSES)))
+        self.images = ImageSet(pixels, labels, names, (0.5,) * 3, (0.25,) * 3).to(device)
         self.warm, self.timed = (self.images.subset(range(count * batch_size)) for count in (4, steps))
 
     def measure(self, way: str) -> tuple[float, float | None]:
@@ -103,10 +99,9 @@ class _Bench:
         try:
             return self._measure(way)
         except torch.OutOfMemoryError as error:
-            raise RuntimeError(
-                f"{self.device} ran out of memory in the {way} way with {self.batch_size} images per step: choose a "
-                f"smaller --batch-size or a smaller pair, or free the device ({str(error).splitlines()[0]})"
-            ) from error
+            where = f"{self.device} ran out of memory in the {way} way with {self.batch_size} images per step"
+            advice = f"a smaller --batch-size or a smaller pair, or free the device ({str(error).splitlines()[0]})"
+            raise RuntimeError(f"{where}: choose {advice}") from error
 
     def _measure(self, way: str) -> tuple[float, float | None]:
         plain = way == "plain"
@@ -118,16 +113,20 @@ class _Bench:
         with torch.no_grad():
             examples = [network.features(self.warm.batch(torch.arange(2))) for network in (student, teacher)]
         objective = losses.Objective() if way == "student_alone" else losses.objective(METHOD, *examples)
-        guide = NoTeacher() if way == "student_alone" else FrozenTeacher(teacher, self.batch_size, self.compile)
+        if self.compile and not plain:
+            for network in networks:
+                network.features = compiled(network.features)
+        guide = NoTeacher() if way == "student_alone" else FrozenTeacher(teacher, self.batch_size)
         if way == "cached":
             place = "device" if self.device.type == "cuda" else "memory"
             guide = StoredTeacher(teacher, self.images, self.recipe.precision, self.batch_size, place)
             for images in (self.timed, self.warm):
                 for indices, views in batches(len(images), len(images), 0, 0):
                     guide.prepare(indices, views)
-        objective = objective.to(self.device)
-        job = Job(student, objective, guide, self.warm, None, self.recipe, 0, plain, self.compile and not plain)
+        job = Job(student, objective.to(self.device), guide, self.warm, None, self.recipe)
         optimizer = make_optimizer(job)
+        if plain:  # one weight after the other
+            optimizer.param_groups[0].update(fused=False, foreach=False)
         runtime.reset_peak(self.device)  # and not later: what it gives back must be taken anew, which costs time
         if plain:
             return self._plain(job, optimizer, teacher)
@@ -195,9 +194,9 @@ class _Bench:
             macs.append(counter.get_total_flops() / 2 / len(images) * self.batch_size)
         teacher, student = macs
         dtype = torch.bfloat16 if self.recipe.precision == "bf16" else torch.float32
-        side = 8192 if self.device.type == "cuda" else 2048
+        # on a slow core a product takes a third of a second
+        side, repeats = (8192, 50) if self.device.type == "cuda" else (2048, 5)
         left, right = (torch.randn(side, side, device=self.device).to(dtype) for _ in range(2))
-        repeats = 50 if self.device.type == "cuda" else 5  # a product takes a third of a second on a slow core
         rate = side**3 / (self._time(lambda: left @ right, repeats, min) / 1000)  # what the machine can do at best
         return {
             "matrix_product_gmacs_per_second": round(rate / 1e9, 1),
@@ -227,6 +226,18 @@ class PlainImages(Dataset):
         return self.transform(Image.fromarray(self.pixels[index])), self.labels[index]
 
 
+def compiled(features: Callable) -> Callable:
+    """Return a forward pass as torch.compile makes it, on a GPU with its launches recorded (CUDA graphs)."""
+    step = torch.compile(features, mode="reduce-overhead")
+
+    def run(images: torch.Tensor) -> models.Features:
+        torch.compiler.cudagraph_mark_step_begin()
+        maps, pooled, logits = step(images)  # which the next replay of any recording writes over
+        return models.Features([stage_map.clone() for stage_map in maps], pooled.clone(), logits.clone())
+
+    return run
+
+
 def benchmarks(records: list[dict]) -> list[dict]:
     """Return the benchmarks among records, the quickest pair first."""
     found = [record for record in records if record["kind"] == "benchmark"]
@@ -243,16 +254,15 @@ def speed_table(records: list[dict]) -> str:
     )
     rows, sizes = [], []
     for record in records:
-        rates, ours = record["images_per_second"], ("live", "cached", "student_alone")
-        pair = f"{record['teacher']} to {record['student']}"
-        times = [f"{rates[way]:,.0f} ({record['speedup'][way]:.2f})" for way in ours[:2]]
+        rates, pair = record["images_per_second"], f"{record['teacher']} to {record['student']}"
+        times = [f"{rates[way]:,.0f} ({record['speedup'][way]:.2f})" for way in ("live", "cached")]
         of_live = (record["components"]["teacher"] / record["ms_per_step"]["live"], record["floor"]["share_live"])
         percent = [f"{share:.0%}" for share in (record["of_student_alone"], *of_live)]
-        hours = [f"{training_hours(record, way, methods=3, seeds=3):.0f}" for way in ("plain", "live", "cached")]
+        hours = [f"{training_hours(record, way, methods=3, seeds=3):.0f}" for way in WAYS[:3]]
         plain, alone = (f"{rates[way]:,.0f}" for way in ("plain", "student_alone"))
         rows.append([pair, plain, *times, alone, *percent, " / ".join(hours)])
         for size, by_way in record["by_batch_size"].items():
-            sizes.append([f"{pair}, batch {size}", *(f"{by_way[way]:,.0f}" for way in ours)])
+            sizes.append([f"{pair}, batch {size}", *(f"{by_way[way]:,.0f}" for way in WAYS[1:])])
     heads = ["", "plain way", "live teacher", "stored teacher", "student alone", "stored, of alone"]
     heads += ["teacher, of a live step", "arithmetic, of a live step", "hours: plain / live / stored"]
     text = "Training steps of DCD+KD in images per second; in brackets, times the plain way. Hours: 3 methods, 3 "

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 _CIFAR100 = (50_000, 10_000)  # training and test images
 _COLUMNS = ("kind", "state", "reason", "dataset", "teacher", "student", "method", "seed", "accuracy", "best_accuracy")
-_COLUMNS += ("epochs", "batch_size", "precision", "plain", "hardware", "torch", "images_per_second", "departs", "group")
+_COLUMNS += ("epochs", "batch_size", "precision", "hardware", "torch", "images_per_second", "departs", "group")
 
 
 def read_records(*folders: str | os.PathLike) -> list[dict]:
@@ -47,7 +47,7 @@ def read_records(*folders: str | os.PathLike) -> list[dict]:
 def read_results(*folders: str | os.PathLike) -> pd.DataFrame:
     """Return one row per run, with columns kind, state, reason, dataset, teacher, student, method ("teacher", "alone",
     or as `distill` takes it, settings behind an @), seed, accuracy (last epoch, %), best_accuracy, epochs, batch_size,
-    precision, plain, hardware, torch, images_per_second, departs (in what it is not the published recipe) and group.
+    precision, hardware, torch, images_per_second, departs (in what it is not the published recipe) and group.
 
     Rows of one group can be compared: one teacher, data, recipe. A teacher's and a student's own runs appear once for
     every pair that they serve; teachers that served none stand in a group without a teacher, beside those of their kind
@@ -189,8 +189,7 @@ def _row(record: dict, teacher: str | None, method: str, group: tuple) -> dict:
     row = {key: record.get(key) for key in ("kind", "state", "reason", "hardware")} | {"record": record}
     row |= {"dataset": data["name"], "teacher": teacher, "student": config["network"]["name"], "method": method}
     row |= {key: record.get(key, float("nan")) for key in ("accuracy", "best_accuracy")}
-    row |= {"seed": config["seed"], "plain": config["plain"]}
-    row |= {key: config["recipe"].get(key) for key in ("epochs", "batch_size")}
+    row |= {"seed": config["seed"]} | {key: config["recipe"].get(key) for key in ("epochs", "batch_size")}
     row |= {"precision": config["recipe"]["precision"], "torch": record["versions"]["torch"]}
     row["images_per_second"] = sum(speeds) / len(speeds) if speeds else None
     return row | {"departs": "; ".join(_departures(config, data)), "group": json.dumps(group)}
@@ -226,9 +225,8 @@ def _probe_rows(records: list[dict]) -> list[dict]:
 
 
 def _benchmark_rows(record: dict) -> list[dict]:
-    keys = ("kind", "state", "teacher", "student", "hardware", "precision")
-    row = {key: record[key] for key in keys} | {"torch": record["versions"]["torch"], "dataset": "random images"}
-    row["record"] = record
+    row = {key: record[key] for key in ("kind", "state", "teacher", "student", "hardware", "precision")}
+    row |= {"torch": record["versions"]["torch"], "dataset": "random images", "record": record}
     group = json.dumps([record["teacher"], record["student"], record["hardware"]])
     rates = record["images_per_second"].items()
     return [row | {"method": way, "images_per_second": rate, "group": group} for way, rate in rates]

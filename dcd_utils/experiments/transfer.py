@@ -36,12 +36,11 @@ def transfer(
     """
     methods = list(dict.fromkeys(method.lower() for method in methods))
     learned = spelt_out(method for method in methods if method != "random")  # a misspelt method fails here
-    distilled = [settings_of(method) for method in learned if method != "alone"]
     for name, (target_train, _) in targets.items():
         if target_train.digest() == train.digest():
             raise ValueError(f'target "{name}": the networks learn on just these images; choose another data set')
     pair = [models.create(name, train.num_classes, seed=0) for name in (profile.student, profile.teacher)]
-    for method, options, weights in distilled:
+    for method, options, weights in (settings_of(method) for method in learned if method != "alone"):
         check_method(*pair, train, method, profile.recipe.batch_size, weights, options)
     teacher, students = course_runs(profile, learned, train, test)
     networks = {("teacher", profile.teacher_seed): (teacher.model, teacher.config, teacher.accuracy)}

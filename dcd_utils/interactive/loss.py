@@ -44,10 +44,9 @@ class LossExplorer(widgets.VBox):
     """
 
     def __init__(self, cosines, names: Sequence[str]):
-        if np.shape(cosines) != (len(names), len(names)) or len(names) < 2:
-            raise ValueError(
-                f"cosines are {np.shape(cosines)} for {len(names)} names: pass [B, B] and B names, B from 2 up"
-            )
+        shape, count = np.shape(cosines), len(names)
+        if shape != (count, count) or count < 2:
+            raise ValueError(f"cosines are {shape} for {count} names: pass [B, B] and B names, B from 2 up")
         self.cosines, self.names = cosines, [html.escape(str(name)) for name in names]
         look = {"readout_format": ".2f", "layout": widgets.Layout(width="30em")}
         log_range = {"value": math.e, "base": math.e, "min": -2, "max": 3, "step": 0.05}
@@ -82,10 +81,8 @@ def _sentence(name, old, before, new, now) -> str:
     move = f"<b>{'exp(t)' if name == 'exp_t' else name} {old[name]:.2f} &rarr; {new[name]:.2f}:</b> "
     if name == "bias":
         gap = max(np.abs(now.p - before.p).max(), np.abs(now.q - before.q).max(), abs(now.total - before.total))
-        return move + (
-            f"every score moved by {new['bias'] - old['bias']:+.2f}; p, q, the gradient and the total did not "
-            f"(largest change {gap:.0e}, rounding)."
-        )
+        rest = f"p, q, the gradient and the total did not (largest change {gap:.0e}, rounding)"
+        return f"{move}every score moved by {new['bias'] - old['bias']:+.2f}; {rest}."
     terms = ("contrast", "consistency", "total")
     contrast, consistency, total = (f"{term} {vars(before)[term]:.3f} &rarr; {vars(now)[term]:.3f}" for term in terms)
     if name == "alpha":
@@ -103,10 +100,9 @@ def _picture(parts, names) -> str:
     rows = ""
     for name, value in (bars | {"scale": parts.scale, "gradient on t": parts.log_scale_gradient}).items():
         width = 100 * min(value / 4, 1) if name in bars else 0
-        rows += (
-            f"<tr><td>{name}</td><td style='text-align:right;padding:0 0.6em'>{round(value, 3) + 0.0:.3f}</td>"
-            f"<td style='width:14em'><div style='background:{HUES[0]};height:0.9em;width:{width:.1f}%'></div></td></tr>"
-        )
+        bar = f"<div style='background:{HUES[0]};height:0.9em;width:{width:.1f}%'></div>"
+        rows += f"<tr><td>{name}</td><td style='text-align:right;padding:0 0.6em'>{round(value, 3) + 0.0:.3f}</td>"
+        rows += f"<td style='width:14em'>{bar}</td></tr>"
     terms = f"<table style='line-height:1.5'><caption style='caption-side:top'><b>terms</b></caption>{rows}</table>"
     return f"<div style='display:flex;flex-wrap:wrap;gap:1.5em'>{tables}{terms}</div>"
 

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-from bokeh.models import ColorBar, ColumnDataSource, CustomJS, FixedTicker, HoverTool, LinearColorMapper, Span
+from bokeh.models import ColorBar, ColumnDataSource, CustomJS, FixedTicker, HoverTool, LinearColorMapper, PlainText
 from matplotlib import colormaps
 from matplotlib.colors import to_hex
 
@@ -30,33 +30,33 @@ def matrix_explorer(
         rows, columns: what a row and a column stand for, for instance "true class" and "predicted class".
     """
     drawn = arrays(matrices, "value")
-    shown = drawn | arrays(values) if values else drawn
+    shown = drawn | (arrays(values) if values else {})
     count = len(classes)
     for name, matrix in shown.items():
         if matrix.shape != (count, count):
-            raise ValueError(
-                f'matrix "{name}" is {matrix.shape}: expected [{count}, {count}], a row and a column for each class'
-            )
+            expected = f"[{count}, {count}], a row and a column for each class"
+            raise ValueError(f'matrix "{name}" is {matrix.shape}: expected {expected}')
+    if twice := [name for name, matrix in drawn.items() if not np.array_equal(matrix, shown[name], equal_nan=True)]:
+        raise ValueError(f'matrices and values differ in "{twice[0]}": give one of the two another name')
     kinds = check_superclasses(classes, superclasses, superclass_names)
     order = np.arange(count) if kinds is None else np.argsort(kinds, kind="stable")
     names = np.asarray([str(name) for name in classes])[order]
 
     # One image of C x C pixels, so that a hundred classes draw at once; a hover looks its cell up in every column.
     data = {"row_class": [np.repeat(names, count).tolist()], "column_class": [np.tile(names, count).tolist()]}
-    facts = {rows: "@row_class", columns: "@column_class"}
+    facts = [(rows, "@row_class"), (columns, "@column_class")]
     for i, (name, matrix) in enumerate(shown.items()):
         data[f"value{i}"] = [matrix[np.ix_(order, order)].astype(np.float32)]
-        facts[name] = f"@value{i}{{0.000}}"
+        facts.append((name, f"@value{i}{{0.000}}"))
     cells, frame = ColumnDataSource(data), ColumnDataSource({"column": [], "row": []})
 
     figures = []
     options = {"x_range": (-0.5, count - 0.5), "y_range": (count - 0.5, -0.5)}
-    options |= {"x_axis_label": columns, "y_axis_label": rows}
     for i, (name, matrix) in enumerate(drawn.items()):
         title, size = ("Hover over a cell to read it", 420) if len(drawn) == 1 else (name, 340)
-        plot = panel(title, size, "box_zoom", **options)
+        plot = panel(title, columns, rows, size, "box_zoom", **options)
         options |= {"x_range": plot.x_range, "y_range": plot.y_range}
-        top = float(np.abs(matrix).max()) or 1.0
+        top = float(np.abs(matrix).max(where=np.isfinite(matrix), initial=0)) or 1.0
         colours, low = (DIVERGING, -top) if (matrix < 0).any() else (SEQUENTIAL, 0.0)
         palette = [to_hex(colour) for colour in colormaps[colours](np.linspace(0, 1, 256))]
         mapper = LinearColorMapper(palette, low=low, high=top)
@@ -72,20 +72,18 @@ def matrix_explorer(
 
 def _mark_classes(plot, names, kinds, superclass_names, named) -> None:
     """Names of classes where they fit, else of superclasses, beside the first panel of a row; lines between those.
-
-    Columns are in the order of the rows and a hover names both, so there is no wall of text below.
-    """
+    Columns are in the order of the rows and a hover names both, so there is no wall of text below."""
     ticks = dict(enumerate(names)) if len(names) <= 25 else {}
     if kinds is not None:
         starts = np.flatnonzero(np.diff(kinds, prepend=-1))
         ends = np.append(starts[1:], len(kinds))
-        for location in ends[:-1] - 0.5:
-            for dimension in ("width", "height"):
-                plot.add_layout(Span(location=location, dimension=dimension, line_color="#767676", line_width=0.6))
+        between, line = ends[:-1] - 0.5, {"line_color": "#767676", "line_width": 0.6}
+        plot.vspan(x=between, **line)
+        plot.hspan(y=between, **line)
         if not ticks:
             kind_names = superclass_names or [f"superclass {kind}" for kind in range(kinds.max() + 1)]
             ticks = {float(a + b - 1) / 2: str(kind_names[kinds[a]]) for a, b in zip(starts, ends, strict=True)}
     if named:
         plot.yaxis.ticker = FixedTicker(ticks=list(ticks))
-        plot.yaxis.major_label_overrides = ticks
+        plot.yaxis.major_label_overrides = {place: PlainText(text=name) for place, name in ticks.items()}
         plot.yaxis.major_label_text_font_size = "9px"

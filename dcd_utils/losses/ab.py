@@ -5,11 +5,11 @@ from torch import Tensor, nn
 
 from dcd_utils.losses.fitnet import Regressor
 from dcd_utils.losses.method import Stage, loss_of, sized_by_maps
-from dcd_utils.losses.shared import pair_stages
+from dcd_utils.losses.shared import Loss, check, pair_stages
 
 
 @loss_of("ab", sized_by_maps, reads="maps", weight=0.0, source="Heo et al., 2019, arXiv:1811.03233")
-class ABLoss(nn.Module):
+class ABLoss(Loss):
     """The student's activations on the wrong side of zero, or closer to it than a margin (arXiv:1811.03233, eq. 4).
 
     Where the teacher is active the student should be above the margin, elsewhere below minus the margin; what is
@@ -19,6 +19,7 @@ class ABLoss(nn.Module):
 
     def __init__(self, student: list[Tensor], teacher: list[Tensor], margin: float = 1.0):
         super().__init__()
+        check("a finite number of at least 0", margin=margin)
         self.connectors = nn.ModuleList(
             nn.Identity() if s.shape[1:] == t.shape[1:] else Regressor(s, t, relu=False)
             for s, t in pair_stages(student, teacher)

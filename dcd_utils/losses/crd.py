@@ -7,13 +7,11 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from dcd_utils.losses.method import loss_of, sized_by_pooled
-from dcd_utils.losses.shared import EmbeddingLoss
+from dcd_utils.losses.shared import EmbeddingLoss, check
 
 
-@loss_of(
-    "crd", sized_by_pooled, reads="pooled", weight=0.8, needs=("indices",),
-    source="Tian, Krishnan and Isola, 2020, arXiv:1910.10699",
-)
+@loss_of("crd", sized_by_pooled, reads="pooled", weight=0.8, needs=("indices",),
+         source="Tian, Krishnan and Isola, 2020, arXiv:1910.10699")  # fmt: skip
 class CRDLoss(EmbeddingLoss):
     """Tell an image's other embedding from those of other classes, with a memory bank (arXiv:1910.10699, eq. 17).
 
@@ -44,8 +42,9 @@ class CRDLoss(EmbeddingLoss):
         super().__init__(student_dim, teacher_dim, embed_dim)
         if len(train_labels.unique()) < 2:
             raise ValueError("the training images have one class only: crd takes its negatives from other classes")
-        if negatives < 1:
-            raise ValueError(f"negatives={negatives} was given: an image is contrasted with at least 1")
+        check("a whole number of at least 1", negatives=negatives)
+        check("a finite number above 0", temperature=temperature)
+        check("a number between 0 and 1", momentum=momentum)
         self.negatives, self.temperature, self.momentum = negatives, temperature, momentum
         bound = 1 / math.sqrt(embed_dim / 3)
         for name in ("student_bank", "teacher_bank"):

@@ -5,7 +5,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dcd_utils.losses.method import loss_of, sized_by_pooled
-from dcd_utils.losses.shared import EmbeddingLoss
+from dcd_utils.losses.shared import EmbeddingLoss, check
 
 
 def dcd_terms(
@@ -24,17 +24,15 @@ def dcd_terms(
         bias: added to every score, a scalar. Both softmaxes are shift-invariant, so the terms do not depend on it.
         masked: bool [B, B], symmetric, its diagonal False: pairs that both softmaxes leave out.
 
-    Returns (contrast, consistency): two scalars, both at least 0. Raises ValueError if the shapes differ, are not
-    [B, D], or B < 2 (a batch of one holds nothing to tell apart).
+    Returns (contrast, consistency): two scalars, both at least 0. Raises ValueError unless both are [B, D] and B >= 2.
     """
     if student_embeddings.ndim != 2 or student_embeddings.shape != teacher_embeddings.shape:
         raise ValueError(
             f"student embeddings are {tuple(student_embeddings.shape)}, teacher embeddings "
             f"{tuple(teacher_embeddings.shape)}: both must be [B, D] of the same B and D"
         )
-    size = len(student_embeddings)
-    if size < 2:
-        raise ValueError(f"a batch of {size} was given: DCD contrasts images within a batch, pass at least 2")
+    if len(student_embeddings) < 2:
+        raise ValueError(f"a batch of {len(student_embeddings)} was given: DCD contrasts its images, pass at least 2")
     scores = scale * student_embeddings @ teacher_embeddings.T + bias
     if masked is not None:
         scores = scores.masked_fill(masked, -1e9)  # finite: 0 * inf would be no number
@@ -44,17 +42,14 @@ def dcd_terms(
     return contrast, consistency
 
 
-@loss_of(
-    "dcd", sized_by_pooled, reads="pooled", weight=1.0, needs=("labels",),
-    source="Giakoumoglou and Stathaki, 2024, arXiv:2407.11802",
-)
+@loss_of("dcd", sized_by_pooled, reads="pooled", weight=1.0, needs=("labels",),
+         source="Giakoumoglou and Stathaki, 2024, arXiv:2407.11802")  # fmt: skip
 class DCDLoss(EmbeddingLoss):
     """Discriminative and consistent distillation loss: contrast + alpha * consistency (arXiv:2407.11802, section 3).
 
     Student and teacher features each pass a trained linear map and are scaled to unit length (`embed`); `dcd_terms`
     scores every student against every teacher of the batch. The scale is exp(log_scale), clamped to [0, max_scale];
-    log_scale starts at 1 and, like the bias and both maps, is trained with the student. Autocast does not reach in: all
-    arithmetic has the type of the loss's own parameters, float32 unless you change it. The detached parts of the last
+    log_scale starts at 1 and, like the bias and both maps, is trained with the student. The detached parts of the last
     call stay in `terms`.
 
     Args:
@@ -69,8 +64,7 @@ class DCDLoss(EmbeddingLoss):
         negatives: contrast each image with so many others, an even number: half of them before it in the batch, half
             behind it, round its end. None: with all.
 
-    Called with student features [B, student_dim], teacher features [B, teacher_dim] and, if it needs them, labels [B],
-    it returns a scalar. Raises ValueError if these shapes do not fit, B < 2, or a setting is impossible.
+    Called with features [B, student_dim] and [B, teacher_dim], and labels [B] if it needs them. B < 2 is a ValueError.
     """
 
     def __init__(
@@ -78,15 +72,14 @@ class DCDLoss(EmbeddingLoss):
         contrast: float = 1.0, learn_scale: bool = True, learn_bias: bool = True, learn_teacher_map: bool = True,
         mask_classmates: bool = False, negatives: int | None = None,
     ):
-        if min(student_dim, teacher_dim, embed_dim) < 1 or max_scale <= 0 or min(alpha, contrast) < 0:
-            raise ValueError(
-                f"got student_dim={student_dim}, teacher_dim={teacher_dim}, embed_dim={embed_dim}, alpha={alpha}, "
-                f"contrast={contrast}, max_scale={max_scale}: widths must be at least 1, max_scale above 0, alpha and "
-                "contrast not negative"
-            )
-        if negatives is not None and (negatives < 2 or negatives % 2):
-            raise ValueError(f"negatives={negatives} was given: pass an even number above 0, or None for all")
         super().__init__(student_dim, teacher_dim, embed_dim)
+        check("a finite number of at least 0", alpha=alpha, contrast=contrast)
+        if max_scale != float("inf"):
+            check("a finite number above 0", max_scale=max_scale)
+        check("True or False", learn_scale=learn_scale, learn_bias=learn_bias, learn_teacher_map=learn_teacher_map)
+        check("True or False", mask_classmates=mask_classmates)
+        if negatives is not None:
+            check("an even number above 0, or None for all", negatives=negatives)
         self.embed_teacher.requires_grad_(learn_teacher_map)
         self.log_scale = nn.Parameter(torch.tensor(1.0), requires_grad=learn_scale)
         self.bias = nn.Parameter(torch.tensor(0.0), requires_grad=learn_bias)
@@ -111,8 +104,7 @@ class DCDLoss(EmbeddingLoss):
                 raise ValueError(f"mask_classmates needs the labels of the {len(student)} images, one for each")
             classmates = (labels[:, None] == labels).fill_diagonal_(False)
             masked = classmates if masked is None else masked | classmates
-        with torch.autocast(student.device.type, enabled=False):
-            contrast, consistency = dcd_terms(student, teacher, scale, self.bias, masked)
-            terms = {"contrast": contrast, "consistency": consistency, "scale": scale, "bias": self.bias.clone()}
-            self.terms = {name: term.detach() for name, term in terms.items()}
-            return self.contrast * contrast + self.alpha * consistency
+        contrast, consistency = dcd_terms(student, teacher, scale, self.bias, masked)
+        terms = {"contrast": contrast, "consistency": consistency, "scale": scale, "bias": self.bias.clone()}
+        self.terms = {name: term.detach() for name, term in terms.items()}
+        return self.contrast * contrast + self.alpha * consistency

@@ -2,17 +2,15 @@
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from dcd_utils.losses.method import loss_of, unsized
-from dcd_utils.losses.shared import check_logits, check_temperature
+from dcd_utils.losses.shared import Loss, check, check_logits
 
 
-@loss_of(
-    "dkd", unsized, reads="logits", weight=1.0, beside=1.0, needs=("labels",),
-    source="Zhao et al., 2022, arXiv:2203.08679",
-)
-class DKDLoss(nn.Module):
+@loss_of("dkd", unsized, reads="logits", weight=1.0, beside=1.0, needs=("labels",),
+         source="Zhao et al., 2022, arXiv:2203.08679")  # fmt: skip
+class DKDLoss(Loss):
     """KD in two parts with weights of their own: how sure of the labelled class, and what of the others (eq. 7).
 
     T^2 * (target * KL of [p_label, 1 - p_label] + other * KL over the remaining classes), mean over the batch
@@ -23,7 +21,8 @@ class DKDLoss(nn.Module):
 
     def __init__(self, target: float = 1.0, other: float = 2.0, temperature: float = 4.0):
         super().__init__()
-        check_temperature(temperature)
+        check("a finite number above 0", temperature=temperature)
+        check("a finite number of at least 0", target=target, other=other)
         self.target, self.other, self.temperature = target, other, temperature
 
     def forward(self, student: Tensor, teacher: Tensor, labels: Tensor) -> Tensor:

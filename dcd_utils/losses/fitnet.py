@@ -4,7 +4,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dcd_utils.losses.method import loss_of, sized_by_maps
-from dcd_utils.losses.shared import pair_stages
+from dcd_utils.losses.shared import Loss, check, pair_stages
 
 
 class Regressor(nn.Module):
@@ -38,7 +38,7 @@ class Regressor(nn.Module):
 
 
 @loss_of("fitnet", sized_by_maps, reads="maps", weight=100.0, source="Romero et al., 2015, arXiv:1412.6550")
-class FitNetLoss(nn.Module):
+class FitNetLoss(Loss):
     """Mean squared difference of the teacher's map and the student's, brought to its shape (arXiv:1412.6550, eq. 3).
 
     The paper trains up to the hint first; here, as in the tables, the hint stands beside the classification loss.
@@ -47,8 +47,9 @@ class FitNetLoss(nn.Module):
 
     def __init__(self, student: list[Tensor], teacher: list[Tensor], hint: int = 2):
         super().__init__()
+        check("a whole number of at least 1", hint=hint)
         pairs = pair_stages(student, teacher)
-        if not 1 <= hint <= len(pairs):
+        if hint > len(pairs):
             raise ValueError(f"hint={hint} was given: the two networks share the stages 1 to {len(pairs)}")
         self.hint = hint
         self.regressor = Regressor(*pairs[hint - 1])

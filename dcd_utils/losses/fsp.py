@@ -3,10 +3,10 @@
 from itertools import pairwise, starmap
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from dcd_utils.losses.method import Stage, loss_of, sized_by_maps
-from dcd_utils.losses.shared import same_size
+from dcd_utils.losses.shared import Loss, pair_stages, same_size
 
 
 def flow(first: Tensor, second: Tensor) -> Tensor:
@@ -16,11 +16,9 @@ def flow(first: Tensor, second: Tensor) -> Tensor:
 
 
 @loss_of("fsp", sized_by_maps, reads="maps", weight=0.0, source="Yim et al., 2017, CVPR")
-class FSPLoss(nn.Module):
+class FSPLoss(Loss):
     """Mean squared difference of the flows between neighbouring maps, the stem included (Yim et al., 2017, eq. 2).
-
-    Used in a first stage; it has no weight afterwards. Both networks need as many maps, of as many channels.
-    """
+    Used in a first stage; it has no weight afterwards. Both networks need as many maps, of as many channels."""
 
     def __init__(self, student: list[Tensor], teacher: list[Tensor]):
         super().__init__()
@@ -30,6 +28,7 @@ class FSPLoss(nn.Module):
                 f"the student's maps have {channels} channels, the teacher's {teacher_channels}: fsp compares channel "
                 "by channel, so they must be equal; choose another pair or another method"
             )
+        pair_stages(student, teacher)  # there are two maps at least
 
     def forward(self, student: list[Tensor], teacher: list[Tensor]) -> Tensor:
         pairs = zip(starmap(flow, pairwise(student)), starmap(flow, pairwise(teacher)), strict=True)

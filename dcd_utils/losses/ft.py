@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from dcd_utils.losses.at import attention
 from dcd_utils.losses.method import Stage, loss_of, sized_by_maps
-from dcd_utils.losses.shared import same_size
+from dcd_utils.losses.shared import Loss, check, same_size
 
 
 def _layers(kind: type[nn.Module], channels: list[int], norm: bool) -> nn.Sequential:
@@ -19,7 +19,7 @@ def _layers(kind: type[nn.Module], channels: list[int], norm: bool) -> nn.Sequen
     return nn.Sequential(*layers)
 
 
-class Paraphraser(nn.Module):
+class Paraphraser(Loss):
     """An autoencoder of the teacher's last map; called as a loss it returns the mean squared error of the copy."""
 
     def __init__(self, channels: int, factors: int):
@@ -33,7 +33,7 @@ class Paraphraser(nn.Module):
 
 
 @loss_of("ft", sized_by_maps, reads="maps", weight=200.0, source="Kim, Park and Kwak, 2018, arXiv:1802.04977")
-class FTLoss(nn.Module):
+class FTLoss(Loss):
     """Mean distance between the student's and the teacher's factors of the last map (arXiv:1802.04977, eq. 3).
 
     The paraphraser makes the teacher's factors; a first stage trains it, then it is frozen. The translator makes the
@@ -45,6 +45,7 @@ class FTLoss(nn.Module):
 
     def __init__(self, student: list[Tensor], teacher: list[Tensor], rate: float = 0.5):
         super().__init__()
+        check("a finite number above 0", rate=rate)
         student_channels, channels = student[-1].shape[1], teacher[-1].shape[1]
         factors = int(channels * rate)
         if factors < 1:

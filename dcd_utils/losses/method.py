@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 from torch import nn
 
+from dcd_utils.losses.shared import check
+
 
 @dataclass(frozen=True)
 class Method:
@@ -52,22 +54,34 @@ RESERVED = ("alone", "teacher", "all", "random")  # these mean something else in
 METHODS: dict[str, Method] = {}
 
 
-def register(method: Method) -> Method:
-    """Make a method known by its name to `objective`, `training.distill` and the command line, or raise ValueError."""
+def register(method: Method, replace: bool = False) -> Method:
+    """Make a method known by its name to `objective`, `training.distill` and the command line, or raise ValueError.
+
+    It takes over from one of its name that was written in the same place (a cell, run again), or, if `replace`, any.
+    """
     if not re.fullmatch("[a-z0-9_]+", method.name) or method.name in RESERVED:
         raise ValueError(
             f'"{method.name}" was given as a name: write it in lower case letters, digits and underscores, and not as '
             f"one of {', '.join(RESERVED)}"
         )
-    if method.name in METHODS:
-        raise ValueError(f'a method "{method.name}" exists already: choose another name')
+    old = METHODS.get(method.name, method)
+    if _origin(old) != _origin(method) and not replace:
+        raise ValueError(f'"{method.name}" exists already (of {_origin(old)}): use another name, or pass replace=True')
     if method.reads not in ("logits", "pooled", "maps") or not set(method.needs) <= {"labels", "indices"}:
         raise ValueError(
             f'"{method.name}" reads {method.reads!r} and needs {method.needs!r}: a loss reads "logits", "pooled" or '
             '"maps", and may need "labels" and "indices"'
         )
+    facts = {"weight": method.weight, "classification": method.classification, "beside": method.beside or 0.0}
+    check("a finite number of at least 0", **facts)
     METHODS[method.name] = method
     return method
+
+
+def _origin(method: Method) -> str:
+    """Module and name of a method's `build`, or of the class that `loss_of` stands above."""
+    build = getattr(method.build, "func", method.build)  # of a functools.partial
+    return f"{build.__module__}.{getattr(build, '__qualname__', type(build).__qualname__)}"
 
 
 def names() -> list[str]:
@@ -106,11 +120,13 @@ def sized_by_maps(loss: type[nn.Module]) -> Callable[..., nn.Module]:
     return lambda student, teacher, **options: loss(student.maps, teacher.maps, **options)
 
 
-def loss_of(name: str, build: Callable, **facts) -> Callable:
+def loss_of(name: str, build: Callable, replace: bool = False, **facts) -> Callable:
     """Register the class below as the loss of a method; `build` is one of the three above, `facts` are Method's."""
 
     def registered(loss: type[nn.Module]) -> type[nn.Module]:
-        register(Method(name, build(loss), **facts))
+        made = build(loss)
+        made.__module__, made.__qualname__ = loss.__module__, loss.__qualname__
+        register(Method(name, made, **facts), replace)
         return loss
 
     return registered

@@ -2,11 +2,10 @@
 
 from itertools import starmap
 
-import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from dcd_utils.losses.method import loss_of, unsized
-from dcd_utils.losses.shared import pair_stages, same_size
+from dcd_utils.losses.shared import Loss, pair_stages, same_size, unit
 
 
 def _kernel(first: Tensor, second: Tensor) -> Tensor:
@@ -15,16 +14,15 @@ def _kernel(first: Tensor, second: Tensor) -> Tensor:
 
 
 @loss_of("nst", unsized, reads="maps", weight=50.0, source="Huang and Wang, 2017, arXiv:1707.01219")
-class NSTLoss(nn.Module):
+class NSTLoss(Loss):
     """Maximum mean discrepancy between the channels of both networks, summed over stages (arXiv:1707.01219, eq. 7).
 
-    The kernel is the squared inner product of channels normalised over positions. The teacher's own term has no
-    gradient; it makes the value a squared distance.
+    The teacher's own term has no gradient; it makes the value a squared distance.
     """
 
     def forward(self, student: list[Tensor], teacher: list[Tensor]) -> Tensor:
         total = 0.0
         for pair in starmap(same_size, pair_stages(student, teacher)):
-            s, t = (F.normalize(map.flatten(2), dim=2) for map in pair)
+            s, t = (unit(map.flatten(2), dim=2) for map in pair)
             total = total + _kernel(t, t) + _kernel(s, s) - 2 * _kernel(s, t)
         return total

@@ -7,12 +7,14 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dcd_utils.losses.method import METHODS, Stage, parse
+from dcd_utils.losses.shared import check, pair_stages, to_type
 
 
 class Objective(nn.Module):
     """total = gamma * CE(labels) + sum over losses of weight * loss (arXiv:2407.11802, section 3).
 
-    All losses are computed in float32 or wider, outside autocast; a loss of weight zero is left out.
+    Losses are given float32 or wider, outside autocast; a loss of weight zero is left out. Weights that are no number
+    of at least 0, or all 0, are a ValueError.
 
     Args:
         classification: gamma, the weight of the labels' cross-entropy.
@@ -29,6 +31,10 @@ class Objective(nn.Module):
         for name, (weight, reads, loss, *needs) in (losses or {}).items():
             self.weights[name], self.reads[name], self.losses[name] = weight, reads, loss
             self.needs[name] = needs[0] if needs else ()
+        for name, weight in self.weights.items():
+            check("a finite number of at least 0", **{f'the weight of "{name}"': weight})
+        if not any(self.weights.values()):
+            raise ValueError(f"the weights of {', '.join(self.weights)} are all 0: there is nothing to learn")
 
     @property
     def reads_maps(self) -> bool:
@@ -38,14 +44,14 @@ class Objective(nn.Module):
     def forward(self, student: Any, teacher: Any, labels: Tensor, indices: Tensor | None = None) -> tuple[Tensor, dict]:
         extra = {"labels": labels, "indices": indices}
         with torch.autocast(labels.device.type, enabled=False):
-            classification = F.cross_entropy(_wide(student.logits), labels)
+            classification = F.cross_entropy(to_type(student.logits), labels)
             terms = {"classification": classification.detach()}
             # at weight zero the classifier gets no gradient at all, not a gradient of zeros that weight decay acts on
             total = self.weights["classification"] * classification if self.weights["classification"] else 0.0
             for name, loss in self.losses.items():
                 if not self.weights[name]:
                     continue
-                inputs = (_wide(getattr(features, self.reads[name])) for features in (student, teacher))
+                inputs = (to_type(getattr(features, self.reads[name])) for features in (student, teacher))
                 value = loss(*inputs, **{need: extra[need] for need in self.needs[name]})
                 total = total + self.weights[name] * value
                 terms[name] = value.detach()
@@ -61,18 +67,9 @@ class Objective(nn.Module):
         return None
 
 
-def _wide(values: Tensor | list[Tensor]) -> Tensor | list[Tensor]:
-    if isinstance(values, list):
-        return [_wide(value) for value in values]
-    return values.to(torch.promote_types(values.dtype, torch.float32))
-
-
 def default_weights(method: str) -> dict[str, float]:
     """The weight of each term of a method as published, for instance {"classification": 0.1, "kd": 0.9} for "kd".
-
-    Behind a plus both losses stand beside the full classification loss, as DCD+KD is published. Raises ValueError for
-    an unknown method.
-    """
+    Behind a plus both stand beside the full classification loss, as published. An unknown method is a ValueError."""
     first, *rest = parse(method)
     weights = {"classification": 1.0 if rest else METHODS[first].classification, first: METHODS[first].weight}
     return weights | {name: METHODS[name].beside for name in rest}
@@ -91,8 +88,8 @@ def objective(
         train_labels: [N], for methods that remember training images (crd).
         **options: settings of the method's own loss, for instance alpha=0.25 for dcd, temperature=2.0 for kd.
 
-    Raises ValueError for an unknown method, a weight for a term that the method does not have, or features that the
-    method cannot work with; TypeError for an option that its loss does not have.
+    Raises ValueError for an unknown method, a weight for a term that the method does not have, weights and options of
+    impossible values, or features that the method cannot work with; TypeError for an option that its loss lacks.
     """
     first, *rest = parse(method)
     defaults = default_weights(method)
@@ -107,5 +104,7 @@ def objective(
             if train_labels is None:
                 raise ValueError(f'"{name}" remembers training images: pass train_labels=, a class for each of them')
             settings["train_labels"] = train_labels
+        if entry.reads == "maps" and not (student.maps and teacher.maps):
+            pair_stages(student.maps, teacher.maps)  # says what is missing
         losses[name] = weights[name], entry.reads, entry.build(student, teacher, **settings), entry.needs
     return Objective(weights["classification"], losses)

@@ -2,9 +2,10 @@
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from dcd_utils.losses.method import loss_of, unsized
+from dcd_utils.losses.shared import Loss, check, unit
 
 
 def distances(features: Tensor) -> Tensor:
@@ -19,19 +20,18 @@ def distances(features: Tensor) -> Tensor:
 
 def angles(features: Tensor) -> Tensor:
     """Cosine of the angle that rows j and k make, seen from row i: [B, B, B]."""
-    directions = F.normalize(features[None] - features[:, None], dim=2)
+    directions = unit(features[None] - features[:, None], dim=2, shortest=1e-6)  # as in `distances`
     return directions @ directions.transpose(1, 2)
 
 
 @loss_of("rkd", unsized, reads="pooled", weight=1.0, source="Park et al., 2019, arXiv:1904.05068")
-class RKDLoss(nn.Module):
-    """Huber loss between the networks' distances and between their angles (arXiv:1904.05068, eqs. 5 to 10).
-
-    `distance` and `angle` are the weights of the two terms. Angles cost B^3 numbers.
-    """
+class RKDLoss(Loss):
+    """Huber loss between the networks' distances and between their angles (arXiv:1904.05068, eqs. 5 to 10), weighted by
+    `distance` and `angle`. Angles cost B^3 numbers."""
 
     def __init__(self, distance: float = 25.0, angle: float = 50.0):
         super().__init__()
+        check("a finite number of at least 0", distance=distance, angle=angle)
         self.distance, self.angle = distance, angle
 
     def forward(self, student: Tensor, teacher: Tensor) -> Tensor:

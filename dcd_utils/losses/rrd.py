@@ -5,7 +5,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from dcd_utils.losses.method import loss_of, sized_by_pooled
-from dcd_utils.losses.shared import EmbeddingLoss
+from dcd_utils.losses.shared import EmbeddingLoss, check
 
 
 @loss_of("rrd", sized_by_pooled, reads="pooled", weight=1.0, source="Giakoumoglou and Stathaki, 2024, arXiv:2407.12073")
@@ -29,6 +29,8 @@ class RRDLoss(EmbeddingLoss):
         temperature: float = 0.1, teacher_temperature: float = 0.02,
     ):
         super().__init__(student_dim, teacher_dim, embed_dim)
+        check("a whole number of at least 1", queue_size=queue_size)
+        check("a finite number above 0", temperature=temperature, teacher_temperature=teacher_temperature)
         self.temperature, self.teacher_temperature = temperature, teacher_temperature
         self.register_buffer("queue", F.normalize(torch.empty(queue_size, embed_dim).normal_()))
         self.register_buffer("next", torch.zeros((), dtype=torch.int64))
@@ -37,17 +39,12 @@ class RRDLoss(EmbeddingLoss):
         student, teacher = self.embed(student, teacher)
         teacher = teacher.detach()
         if self.training:
-            self._enqueue(teacher)
+            size, batch = len(self.queue), len(teacher)
+            if batch > size:
+                raise ValueError(f"the queue holds {size} embeddings, the batch {batch}: pass a larger queue_size")
+            places = (self.next + torch.arange(batch, device=self.queue.device)) % size
+            self.queue.index_copy_(0, places, teacher.to(self.queue.dtype))
+            self.next.add_(batch).remainder_(size)
         queue = self.queue.clone()
         target = (teacher @ queue.T / self.teacher_temperature).softmax(dim=1)
         return -(target * (student @ queue.T / self.temperature).log_softmax(dim=1)).sum(dim=1).mean()
-
-    def _enqueue(self, embeddings: Tensor) -> None:
-        size, batch = len(self.queue), len(embeddings)
-        if batch > size:
-            raise ValueError(
-                f"the queue holds {size} embeddings, the batch {batch}: pass a queue_size of at least the batch size"
-            )
-        places = (self.next + torch.arange(batch, device=self.queue.device)) % size
-        self.queue.index_copy_(0, places, embeddings.to(self.queue.dtype))
-        self.next.add_(batch).remainder_(size)

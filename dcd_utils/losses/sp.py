@@ -1,19 +1,19 @@
 """Similarity-preserving distillation (Tung and Mori, 2019, arXiv:1907.09682)."""
 
-import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from dcd_utils.losses.method import loss_of, unsized
+from dcd_utils.losses.shared import Loss, unit
 
 
 def similarity(map: Tensor) -> Tensor:
     """How alike a batch's images are to a network: inner products of flattened maps, rows of unit length [B, B]."""
     flat = map.flatten(1)
-    return F.normalize(flat @ flat.T)
+    return unit(flat @ flat.T)
 
 
 @loss_of("sp", unsized, reads="maps", weight=3000.0, source="Tung and Mori, 2019, arXiv:1907.09682")
-class SPLoss(nn.Module):
+class SPLoss(Loss):
     """Squared distance of both last maps' similarity matrices of the batch, over B^2 (arXiv:1907.09682, eq. 4)."""
 
     def forward(self, student: list[Tensor], teacher: list[Tensor]) -> Tensor:

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dcd_utils.losses.method import loss_of, sized_by_maps
-from dcd_utils.losses.shared import pair_stages, same_size
+from dcd_utils.losses.shared import Loss, check, pair_stages, same_size
 
 
 class Predictor(nn.Module):
@@ -30,18 +30,18 @@ class Predictor(nn.Module):
 
 
 @loss_of("vid", sized_by_maps, reads="maps", weight=1.0, source="Ahn et al., 2019, arXiv:1904.05835")
-class VIDLoss(nn.Module):
+class VIDLoss(Loss):
     """Negative log-likelihood of the teacher's maps given the student's, summed over stages (arXiv:1904.05835, eq. 6).
 
-    `variance` is where the variance of every channel starts, `smallest` is added to each. The value may be negative (a
-    density, without its constant).
+    `variance` is where each channel's variance starts, `smallest` is added. The value may be negative (a density).
     """
 
     def __init__(self, student: list[Tensor], teacher: list[Tensor], variance: float = 5.0, smallest: float = 1e-5):
         super().__init__()
-        self.predictors = nn.ModuleList(
-            Predictor(s.shape[1], t.shape[1], variance, smallest) for s, t in pair_stages(student, teacher)
-        )
+        check("a finite number of at least 0", variance=variance, smallest=smallest)
+        check("a finite number above 0", **{"variance - smallest": variance - smallest})
+        pairs = pair_stages(student, teacher)
+        self.predictors = nn.ModuleList(Predictor(s.shape[1], t.shape[1], variance, smallest) for s, t in pairs)
 
     def forward(self, student: list[Tensor], teacher: list[Tensor]) -> Tensor:
         pairs = pair_stages(student, teacher)

@@ -8,13 +8,13 @@ import torch
 from dcd_utils import runtime
 from dcd_utils.models import libraries, mobilenet, resnet, shufflenet, vgg, wide_resnet
 from dcd_utils.models.libraries import wrap
-from dcd_utils.models.network import Features, Network
+from dcd_utils.models.network import Features, Network, unwrapped
 from dcd_utils.models.weights import load_weights, save_weights
 
-__all__ = ["Features", "Network", "create", "load_weights", "names", "parameter_count", "save_weights", "wrap"]
+__all__ = ["Features", "Network", "create", "load_weights", "names", "parameter_count", "save_weights", "unwrapped",
+           "wrap"]  # fmt: skip
 
-_FAMILIES = (resnet, wide_resnet, vgg, mobilenet, shufflenet)
-_NETWORKS = {name: build for family in _FAMILIES for name, build in family.NETWORKS.items()}
+_NETWORKS = resnet.NETWORKS | wide_resnet.NETWORKS | vgg.NETWORKS | mobilenet.NETWORKS | shufflenet.NETWORKS
 
 
 def names() -> list[str]:
@@ -31,11 +31,12 @@ def create(name: str, num_classes: int, seed: int | None = None, pretrained: boo
         seed: initial weights that depend on the seed and the name alone; None draws from PyTorch's global generator.
         pretrained: a library's published weights, which it downloads; with another number of outputs, the classifier is
             fresh.
-        options: what else a library's network takes, for instance image_size=32 for a vision transformer.
+        options: what else a library's network takes, for instance the size of images that a vision transformer is made
+            for: image_size=32 in torchvision, img_size=32 in timm.
 
     Raises:
-        ValueError: unknown name (the message lists the names), fewer than 2 classes, or pretrained or options for one
-            of `names()`.
+        ValueError: unknown name (the message lists the names), fewer than 2 classes, options that the network does not
+            take, or pretrained for one of `names()`.
         ImportError: a network of timm, which is not installed.
     """
     from_library = "/" in name and name.partition("/")[0] in libraries.LIBRARIES

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import difflib
+import inspect
 
 import torch
 from torch import Tensor, nn
 
-from dcd_utils.models.network import Features, Network
+from dcd_utils.models.network import Features, Network, unwrapped
 
-LIBRARIES = ("torchvision", "timm")
+LIBRARIES = {"torchvision": "image_size", "timm": "img_size"}  # what each calls the size a transformer is made for
+_SIDES = (32, 48, 64, 75, 96, 128, 160, 192, 224, 240, 256, 288, 299, 320, 384, 448, 512)
 
 
 def build(name: str, num_classes: int, pretrained: bool = False, **options) -> Network:
@@ -32,7 +35,12 @@ def build(name: str, num_classes: int, pretrained: bool = False, **options) -> N
     if architecture not in architectures:
         near = difflib.get_close_matches(architecture, architectures, n=3, cutoff=0.4) or architectures[:3]
         raise ValueError(f'network "{name}" does not exist: did you mean {", ".join(near)}?')
-    return wrap(make(architecture, **size, **options), num_classes)
+    try:
+        network = make(architecture, **size, **options)
+    except (TypeError, AssertionError) as error:
+        advice = f"{library} calls the size that a transformer is made for {LIBRARIES[library]}"
+        raise ValueError(f'"{name}" does not take {options}: {error}. {advice}') from error
+    return wrap(network, num_classes)
 
 
 def wrap(network: nn.Module, num_classes: int | None = None) -> Network:
@@ -49,6 +57,7 @@ def wrap(network: nn.Module, num_classes: int | None = None) -> Network:
 
     Raises ValueError for a network of neither library without `features`, or one that does not end in a linear layer.
     """
+    network = unwrapped(network)
     origins = [base.__module__.partition(".")[0] for base in type(network).__mro__]  # the class's own comes first
     has_features = callable(getattr(network, "features", None)) and not isinstance(network.features, nn.Module)
     if has_features and origins[0] not in LIBRARIES:
@@ -76,19 +85,22 @@ class LibraryNetwork(Network):
 
     def _run(self, images: Tensor, preactivation: bool) -> Features:
         if preactivation:
-            raise ValueError(
-                f'"{self.name}" is a library\'s network, whose maps before the ReLU cannot be told apart: '
-                "methods that read them (ab) take one of models.names()"
-            )
+            problem = "a library's network, whose maps before the ReLU cannot be told apart"
+            raise ValueError(f'"{self.name}" is {problem}: methods that read them (ab) take one of models.names()')
         try:
             return self._read(images)
-        except AssertionError as error:  # what torchvision's transformers say of a size
+        except (RuntimeError, AssertionError, ValueError) as error:
             height, width = images.shape[2:]
-            words = str(error).partition(" but got Proxy")[0]
-            raise ValueError(
-                f'"{self.name}" does not take images of {height}x{width} ({words}): choose another network, or create '
-                f"it for this size, as in models.create(..., image_size={height})"
-            ) from error
+            side = 0 if isinstance(error, torch.OutOfMemoryError) else _side_taken(self, images)
+            if side in (0, height):
+                raise
+            words = str(error).partition(" but got Proxy")[0].partition("\n")[0] or type(error).__name__
+            option = LIBRARIES.get(self.name.partition("/")[0])
+            is_fixed = isinstance(error, AssertionError) or option in inspect.signature(type(self.network)).parameters
+            advice = f", or create it for this size: models.create(..., {option}={height})" if is_fixed else ""
+            problem = f'"{self.name}" does not take images of {height}x{width} ({words}), but those of {side}x{side}'
+            ways = f"read your own images at that size (--side {side}, or data.load(..., side={side})){advice}"
+            raise ValueError(f"{problem}: {ways}") from error
 
 
 class TorchvisionNetwork(LibraryNetwork):
@@ -107,7 +119,7 @@ class TorchvisionNetwork(LibraryNetwork):
         super().__init__(extractor, f"torchvision/{type(network).__name__}")
 
     def _read(self, images: Tensor) -> Features:
-        outputs = self.network(images)
+        outputs = nn.Module.__call__(self.network, images)  # a graph's own call prints its code where it fails
         maps = [output for name, output in outputs.items() if name.startswith("map")]
         return Features(maps, outputs["pooled"], outputs["logits"])
 
@@ -144,20 +156,28 @@ class TimmNetwork(LibraryNetwork):
 
 
 @torch.no_grad()
+def _side_taken(network: LibraryNetwork, images: Tensor) -> int:
+    """The height of these images, if a network takes them, else the smallest usual side that it takes; none: 0."""
+    twin = copy.deepcopy(network).to("meta").eval()  # tells shapes, computes nothing
+    for height, width in (images.shape[2:], *zip(_SIDES, _SIDES, strict=True)):
+        with contextlib.suppress(Exception):
+            twin._read(images.new_zeros(2, 3, height, width, device="meta"))
+            return height
+    return 0
+
+
+@torch.no_grad()
 def _torchvision_nodes(network: nn.Module) -> tuple[str, str, list[str]]:
     """Names of a network's nodes: the classifier, its input, and one for each map, from fine to coarse."""
     from torchvision.models.feature_extraction import create_feature_extractor, get_graph_node_names
 
     twin = copy.deepcopy(network).to("meta")  # tells shapes, computes nothing
-    train_names, names = get_graph_node_names(twin, suppress_diff_warning=True)
+    train_names, (_image, *names) = get_graph_node_names(twin, suppress_diff_warning=True)
     head, layers = names[-1], dict(twin.named_modules())
     if not isinstance(layers.get(head), nn.Linear):
         advice = "give it a method features(images) -> Features(maps, pooled, logits)"
         raise ValueError(f'{type(network).__name__} ends in "{head}", not in a linear classifier: {advice}')
-    names = names[1:]  # the first is the image
-    survey = create_feature_extractor(
-        twin, train_return_nodes=train_names[-1:], eval_return_nodes=names, suppress_diff_warning=True
-    )
+    survey = create_feature_extractor(twin, None, train_names[-1:], names, suppress_diff_warning=True)
     side = getattr(network, "image_size", 224)  # vision transformers take one size only
     outputs = survey.eval()(torch.zeros(2, 3, side, side, device="meta"))
     nodes = next(iter(reversed(survey.graph.nodes))).args[0]

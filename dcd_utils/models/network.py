@@ -1,19 +1,15 @@
 """What every network of the course answers to: one pass gives maps, pooled features and logits."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import NamedTuple
 
 from torch import Tensor, nn
-
-SMALLEST_INPUT = 16
+from torch.optim.swa_utils import AveragedModel
 
 
 class Features(NamedTuple):
-    """What one forward pass computed.
-
-    The maps follow the stem and each stage, each [B, channels, height, width]; the pooled (penultimate) features
-    [B, width] are the input of the classifier; the logits are [B, num_classes].
-    """
+    """What one forward pass computed: a map [B, channels, height, width] after the stem and after each stage, pooled
+    (penultimate) features [B, width], which are the input of the classifier, and logits [B, num_classes]."""
 
     maps: list[Tensor]
     pooled: Tensor
@@ -39,9 +35,8 @@ class Network(nn.Module):
         Raises:
             ValueError: a side below 16 pixels, another shape, or preactivation asked of a library's network.
         """
-        if images.ndim != 4 or images.shape[1] != 3 or min(images.shape[2:]) < SMALLEST_INPUT:
-            expected = f"expected [B, 3, H, W] with H and W of at least {SMALLEST_INPUT} pixels"
-            raise ValueError(f"images are {tuple(images.shape)}: {expected}")
+        if images.ndim != 4 or images.shape[1] != 3 or min(images.shape[2:]) < 16:
+            raise ValueError(f"images are {tuple(images.shape)}: expected [B, 3, H, W], H and W of at least 16 pixels")
         return self._run(images, preactivation)
 
     def _run(self, images: Tensor, preactivation: bool) -> Features:
@@ -49,6 +44,33 @@ class Network(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         return self.features(images).logits
+
+
+class StagedNetwork(Network):
+    """A stem (`conv1`, `bn1`), stages that end in a `Block`, a head if any, and last the classifier."""
+
+    def _run(self, images: Tensor, preactivation: bool) -> Features:
+        x = self.bn1(self.conv1(images)).relu_()
+        maps, (*parts, classifier) = [x], self.children()
+        for stage in [part for part in parts if isinstance(part, nn.Sequential)]:
+            if preactivation:
+                stage_map, x = stage[-1].before_and_after(stage[:-1](x))
+            else:
+                stage_map = x = stage(x)
+            maps.append(stage_map)
+        pooled = self._head(x).mean((2, 3))
+        return Features(maps, pooled, classifier(pooled))
+
+    def _head(self, x: Tensor) -> Tensor:
+        return x
+
+
+def unwrapped(network: nn.Module) -> nn.Module:
+    """The network within torch.compile, DataParallel, DistributedDataParallel or AveragedModel; another as it is."""
+    wrappers = nn.DataParallel, nn.parallel.DistributedDataParallel, AveragedModel
+    while (inner := network._modules.get("_orig_mod")) is not None or isinstance(network, wrappers):
+        network = network.module if inner is None else inner
+    return network
 
 
 class Block(nn.Module):
@@ -82,18 +104,3 @@ def make_stage(block: Callable[..., nn.Module], blocks: int, channels_in: int, c
     """Blocks in a row, an nn.Sequential: the first has the stride and brings `channels_in` to `channels`."""
     rest = [block(channels, channels, 1) for _ in range(blocks - 1)]
     return nn.Sequential(block(channels_in, channels, stride), *rest)
-
-
-def run_stages(
-    x: Tensor, stages: Iterable[nn.Sequential], preactivation: bool, classifier: nn.Module, head: Callable | None = None
-) -> Features:
-    """Features from the stem's output x: through stages that end in a `Block`, the head if any, and the classifier."""
-    maps = [x]
-    for stage in stages:
-        if preactivation:
-            stage_map, x = stage[-1].before_and_after(stage[:-1](x))
-        else:
-            stage_map = x = stage(x)
-        maps.append(stage_map)
-    pooled = (head(x) if head else x).mean((2, 3))
-    return Features(maps, pooled, classifier(pooled))

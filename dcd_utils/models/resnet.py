@@ -4,7 +4,7 @@ from functools import partial
 
 from torch import Tensor, nn
 
-from dcd_utils.models.network import Block, Features, Network, conv_bn, init_convolutions, make_stage, run_stages
+from dcd_utils.models.network import Block, StagedNetwork, conv_bn, init_convolutions, make_stage
 
 
 class BasicBlock(Block):
@@ -44,11 +44,9 @@ class Bottleneck(Block):
         return self.bn3(self.conv3(x)) + shortcut
 
 
-class ResNet(Network):
-    """The CIFAR ResNet (section 4.2): three stages of n blocks at full, half and quarter resolution; depth is 6n + 2.
-
-    `widths` are the channels of the stem and of the three stages.
-    """
+class ResNet(StagedNetwork):
+    """The CIFAR ResNet (section 4.2): three stages of n blocks at full, half and quarter resolution; depth is 6n + 2,
+    and `widths` are the channels of the stem and of the three stages."""
 
     def __init__(self, depth: int, widths: tuple[int, int, int, int], num_classes: int):
         super().__init__()
@@ -60,12 +58,8 @@ class ResNet(Network):
         self.fc = nn.Linear(widths[3], num_classes)
         init_convolutions(self)
 
-    def _run(self, images: Tensor, preactivation: bool) -> Features:
-        stem = self.bn1(self.conv1(images)).relu_()
-        return run_stages(stem, (self.layer1, self.layer2, self.layer3), preactivation, self.fc)
 
-
-class ResNet50(Network):
+class ResNet50(StagedNetwork):
     """The ImageNet ResNet-50 (table 1) behind a 3x3 stem without pooling: four stages of bottleneck blocks."""
 
     def __init__(self, num_classes: int):
@@ -77,10 +71,6 @@ class ResNet50(Network):
         self.layer4 = make_stage(Bottleneck, 3, 1024, 2048, stride=2)
         self.linear = nn.Linear(2048, num_classes)
         init_convolutions(self)
-
-    def _run(self, images: Tensor, preactivation: bool) -> Features:
-        stem = self.bn1(self.conv1(images)).relu_()
-        return run_stages(stem, (self.layer1, self.layer2, self.layer3, self.layer4), preactivation, self.linear)
 
 
 NETWORKS = {f"resnet{depth}": partial(ResNet, depth, (16, 16, 32, 64)) for depth in (8, 14, 20, 32, 44, 56, 110)}

@@ -1,12 +1,9 @@
-"""ShuffleNets for small images, with the tensor names of the shared checkpoints.
-
-ShuffleV1: Zhang et al., arXiv:1707.01083. ShuffleV2: Ma et al., arXiv:1807.11164.
-"""
+"""ShuffleNets (V1: Zhang et al., arXiv:1707.01083; V2: Ma et al., arXiv:1807.11164), with the shared tensor names."""
 
 import torch
 from torch import Tensor, nn
 
-from dcd_utils.models.network import Block, Features, Network, conv_bn, make_stage, run_stages
+from dcd_utils.models.network import Block, StagedNetwork, conv_bn, make_stage
 
 STEM, GROUPS = 24, 3  # channels of the stem, groups of ShuffleV1's 1x1 convolutions
 
@@ -20,10 +17,8 @@ def interleave(*parts: Tensor) -> Tensor:
 
 
 class ShuffleBlock(Block):
-    """Grouped 1x1, channel-wise 3x3 and grouped 1x1 convolutions; the shortcut is added, or joined where stride is 2.
-
-    Joined, the input's own channels, pooled, are the last of `channels`.
-    """
+    """Grouped 1x1, channel-wise 3x3 and grouped 1x1 convolutions; the shortcut is added, or, where the stride is 2,
+    pooled and joined: it is the last of `channels` then."""
 
     def __init__(self, channels_in: int, channels: int, stride: int):
         super().__init__()
@@ -43,7 +38,7 @@ class ShuffleBlock(Block):
         return y + x if self.pool is None else torch.cat([y, self.pool(x)], dim=1)
 
 
-class ShuffleV1(Network):
+class ShuffleV1(StagedNetwork):
     """A 1x1 stem, three stages that each halve the resolution, and a linear classifier."""
 
     def __init__(self, num_classes: int):
@@ -53,10 +48,6 @@ class ShuffleV1(Network):
         self.layer2 = make_stage(ShuffleBlock, 8, 240, 480, stride=2)
         self.layer3 = make_stage(ShuffleBlock, 4, 480, 960, stride=2)
         self.linear = nn.Linear(960, num_classes)
-
-    def _run(self, images: Tensor, preactivation: bool) -> Features:
-        stem = self.bn1(self.conv1(images)).relu_()
-        return run_stages(stem, (self.layer1, self.layer2, self.layer3), preactivation, self.linear)
 
 
 class SplitBlock(nn.Module):
@@ -103,26 +94,20 @@ class DownBlock(nn.Module):
         return interleave(left, right)
 
 
-class ShuffleV2(Network):
+class ShuffleV2(StagedNetwork):
     """A 1x1 stem, three stages that each halve the resolution, a 1x1 convolution, and a linear classifier."""
 
     def __init__(self, num_classes: int):
         super().__init__()
         self.conv1, self.bn1 = conv_bn(3, STEM, 1)
-        self.layer1 = self._stage(4, STEM, 116)
-        self.layer2 = self._stage(8, 116, 232)
-        self.layer3 = self._stage(4, 232, 464)
+        for index, (blocks, channels_in, channels) in enumerate(((4, STEM, 116), (8, 116, 232), (4, 232, 464)), 1):
+            rest = [SplitBlock(channels) for _ in range(blocks - 1)]
+            self.add_module(f"layer{index}", nn.Sequential(DownBlock(channels_in, channels), *rest))
         self.conv2, self.bn2 = conv_bn(464, 1024, 1)
         self.linear = nn.Linear(1024, num_classes)
 
-    @staticmethod
-    def _stage(blocks: int, channels_in: int, channels: int) -> nn.Sequential:
-        return nn.Sequential(DownBlock(channels_in, channels), *[SplitBlock(channels) for _ in range(blocks - 1)])
-
-    def _run(self, images: Tensor, preactivation: bool) -> Features:
-        stem = self.bn1(self.conv1(images)).relu_()
-        stages = self.layer1, self.layer2, self.layer3
-        return run_stages(stem, stages, preactivation, self.linear, lambda x: self.bn2(self.conv2(x)).relu_())
+    def _head(self, x: Tensor) -> Tensor:
+        return self.bn2(self.conv2(x)).relu_()
 
 
 NETWORKS = {"ShuffleV1": ShuffleV1, "ShuffleV2": ShuffleV2}

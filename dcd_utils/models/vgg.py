@@ -9,11 +9,8 @@ from dcd_utils.models.network import Features, Network, init_convolutions
 
 
 class VGG(Network):
-    """Five stages of 3x3 convolutions, max pooling between them, and one linear classifier on the pooled features.
-
-    The pooling before the last stage is left out below 64 pixels, so that a 32x32 image keeps a 4x4 map.
-    `convolutions` is their number in each stage.
-    """
+    """Five stages of 3x3 convolutions (their number in each is given), max pooling between them, and one linear
+    classifier. The pooling before the last stage is left out below 64 pixels, so that a 32x32 image keeps a 4x4 map."""
 
     def __init__(self, convolutions: tuple[int, int, int, int, int], num_classes: int):
         super().__init__()

@@ -28,10 +28,8 @@ class PreActivationBlock(nn.Module):
 
 
 class WideResNet(Network):
-    """A stem, three stages of n pre-activation blocks, a last batch norm, and a linear classifier; depth is 6n + 4.
-
-    `widen` is the factor on the channels 16, 32, 64 of the stages.
-    """
+    """A stem, three stages of n pre-activation blocks, a last batch norm, and a linear classifier; depth is 6n + 4,
+    and `widen` is the factor on the channels 16, 32, 64 of the stages."""
 
     def __init__(self, depth: int, widen: int, num_classes: int):
         super().__init__()

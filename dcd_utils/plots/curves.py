@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from dcd_utils.plots.style import canvas, heading, label, mark_levels, method_looks, themed
+from dcd_utils.plots.style import canvas, heading, label, mark_levels, method_looks, text, themed
 
 _NAMES = {
     "train_loss": "training loss",
@@ -42,7 +42,7 @@ def curves(
         if draws.shape[1:] != across.shape:
             raise ValueError(f'"{name}" has {across.shape} x values and {draws.shape} y values: expected [N] for each')
         mean = draws.mean(axis=0)
-        ax.plot(across, mean, color=look.colour, linestyle=look.dashes, label=name)
+        ax.plot(across, mean, color=look.colour, linestyle=look.dashes, label=text(name))
         if len(draws) > 1:
             dots = {"color": look.colour, "marker": look.marker, "s": 16, "alpha": 0.6, "linewidths": 0}
             ax.scatter(np.tile(across, len(draws)), draws, **dots)
@@ -54,7 +54,8 @@ def curves(
     if "xticks" in settings:
         ax.minorticks_off()
     label(ax, title, x, y)
-    ax.legend(loc=legend)
+    if lines:
+        ax.legend(loc=legend)
     return figure
 
 
@@ -93,7 +94,7 @@ def _over_epochs(ax, histories, metric):
         raise ValueError(f'no history has values of "{metric}": given were {names}')
     for name, look in method_looks(drawn).items():
         for i, run in enumerate(drawn[name]):
-            line = {"color": look.colour, "linestyle": look.dashes, "label": name if i == 0 else None}
+            line = {"color": look.colour, "linestyle": look.dashes, "label": text(name) if i == 0 else None}
             # a single epoch is a point; without a marker it would be an empty picture
             line |= {"marker": "o" if len(run) == 1 else None, "linewidth": 1.8 if len(drawn[name]) == 1 else 1.1}
             ax.plot(run["epoch"], run[metric], **line)

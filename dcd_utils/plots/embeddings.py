@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.markers import MarkerStyle
 from matplotlib.transforms import IdentityTransform
 
-from dcd_utils.plots.style import GREY, PALE, STUDENT, TEACHER, canvas, class_groups, heading, label, themed
+from dcd_utils.plots.style import GREY, PALE, STUDENT, TEACHER, canvas, class_groups, heading, label, text, themed
 
 
 @themed
@@ -43,7 +43,7 @@ def embeddings(
         method = getattr(maps[name], "method", "map dimension")
         label(ax, heads, f"{method} 1", f"{method} 2")
     handles = [
-        ax.scatter([], [], s=26, linewidths=0, color=group.colour, marker=group.marker, label=group.name)
+        ax.scatter([], [], s=26, linewidths=0, color=group.colour, marker=group.marker, label=text(group.name))
         for group in groups
     ]
     figure.legend(handles=handles, loc="outside right center", fontsize=8, labelspacing=0.35, handletextpad=0.2)
@@ -64,7 +64,7 @@ def circle(student, teacher, names: Sequence[str], title: str = "") -> Figure:
         for i, (name, (x, y)) in enumerate(zip(names, np.asarray(points), strict=True)):
             ax.plot([0, x], [0, y], marker="o", markevery=[1], label=None if i else network, **look)
             side = "left" if x > 0.3 else "right" if x < -0.3 else "center"
-            ax.text(reach * x, reach * y, name, color=look["color"], ha=side, va="center")
+            ax.text(reach * x, reach * y, text(name), color=look["color"], ha=side, va="center")
     ax.set(xlim=(-1.5, 1.5), ylim=(-1.4, 1.4), aspect="equal")
     label(ax, title, "first dimension", "second dimension")
     ax.legend(loc="lower left")
@@ -98,6 +98,6 @@ def _caption(figure, maps):
     if len(set(captions.values())) > 1:
         captions = {name: f"{name}: {caption}" for name, caption in captions.items() if caption}
     width = int(14 * figure.get_figwidth())
-    text = "\n".join(textwrap.fill(caption, width) for caption in dict.fromkeys(captions.values()))
-    if text:
-        figure.supxlabel(text, x=0.01, ha="left", fontsize=8, color=GREY)
+    lines = [textwrap.fill(caption, width) for caption in dict.fromkeys(captions.values())]
+    if any(lines):
+        figure.supxlabel(text("\n".join(lines)), x=0.01, ha="left", fontsize=8, color=GREY)

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import numpy as np
 from matplotlib.figure import Figure
 
-from dcd_utils.plots.style import HUES, canvas, heading, label, themed
+from dcd_utils.plots.style import HUES, canvas, heading, label, text, themed
 
 
 @themed
@@ -15,9 +15,9 @@ def image_grid(images, titles, columns: int = 8, title: str | None = None) -> Fi
     if len(titles) != len(images):
         raise ValueError(f"{len(titles)} titles were given for {len(images)} images: pass one for each")
     figure, axes = canvas((1.2, 1.4), len(images), columns, margin=(0, 0.4 if title else 0))
-    for ax, image, text in zip(axes, images, titles, strict=True):
+    for ax, image, words in zip(axes, images, titles, strict=True):
         ax.imshow(image, interpolation="nearest")
-        ax.set_title(text, fontsize=8, loc="center", pad=3, fontweight="normal")
+        ax.set_title(text(words), fontsize=8, loc="center", pad=3, fontweight="normal")
         ax.set_axis_off()
     heading(figure, title)
     return figure
@@ -47,7 +47,7 @@ def image_rows(rows: Mapping, title: str, same: Mapping | None = None) -> Figure
             if same is not None:
                 colour, width = (HUES[0], 3.5) if same[name][i] else (HUES[1], 1.2)
                 ax.spines[:].set(color=colour, linewidth=width)
-        line[0].set_ylabel(name, rotation=0, ha="right", va="center", labelpad=6)
+        line[0].set_ylabel(text(name), rotation=0, ha="right", va="center", labelpad=6)
     heading(figure, title)
     return figure
 
@@ -73,7 +73,7 @@ def soft_predictions(image, probabilities: Mapping, classes, label_index: int, t
     figure, axes = canvas((2.7, 0.9 + 0.27 * len(shown)), **panels)
     axes[0].imshow(pixels, interpolation="nearest")
     axes[0].set_axis_off()
-    axes[0].set_title(f"label: {classes[label_index]}", fontsize=10, loc="center", fontweight="normal")
+    axes[0].set_title(text(f"label: {classes[label_index]}"), fontsize=10, loc="center", fontweight="normal")
     colours = [HUES[3] if i == label_index else HUES[0] for i in shown]
     for ax, (temperature, values) in zip(axes[1:], rows.items(), strict=True):
         bars = ax.barh(range(len(shown)), values[shown], color=colours, height=0.72)
@@ -82,7 +82,7 @@ def soft_predictions(image, probabilities: Mapping, classes, label_index: int, t
         ax.set(xlim=(0, 1.22), xticks=(0, 0.5, 1))  # room for the number behind a full bar
         ax.invert_yaxis()
         first = ax is axes[1]
-        ax.set_yticks(range(len(shown)), [classes[i] for i in shown] if first else [""] * len(shown), fontsize=9)
+        ax.set_yticks(range(len(shown)), [text(classes[i]) if first else "" for i in shown], fontsize=9)
         label(ax, f"temperature {temperature:g}", "probability", "class" if first else "")
     return figure
 

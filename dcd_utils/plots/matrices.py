@@ -5,7 +5,8 @@ from collections.abc import Mapping
 import numpy as np
 from matplotlib.figure import Figure
 
-from dcd_utils.plots.style import DIVERGING, INK, PALE, SEQUENTIAL, canvas, check_superclasses, heading, label, themed
+from dcd_utils.plots import style
+from dcd_utils.plots.style import DIVERGING, INK, PALE, SEQUENTIAL, canvas, heading, label, text, themed
 
 _MOST_NAMES = 25  # beyond that many rows names are too small to read
 _MOST_NUMBERS = 8
@@ -35,7 +36,7 @@ def matrix(
     if values.shape != (len(row_names), len(column_names)):
         raise ValueError(f"the matrix is {values.shape}: expected [{len(row_names)}, {len(column_names)}]")
     many = len(row_names) > _MOST_NAMES
-    kinds = check_superclasses(row_names, superclasses, superclass_names)
+    kinds = style.check_superclasses(row_names, superclasses, superclass_names)
     if kinds is not None:
         order = np.argsort(kinds, kind="stable")
         values, kinds = values[np.ix_(order, order)], kinds[order]
@@ -75,7 +76,7 @@ def matrix(
     ax.tick_params(length=0, labelsize=9 if short else 7 if crowded else 8)
     ax.spines[:].set_visible(False)
     if bar:
-        ax.figure.colorbar(image, ax=ax, shrink=0.8, label=bar)
+        ax.figure.colorbar(image, ax=ax, shrink=0.8, label=text(bar))
     return ax.figure
 
 
@@ -106,16 +107,16 @@ def matrices(
     bars = {}
     for place, (ax, (name, panel)) in enumerate(zip(axes, panels.items(), strict=True)):
         options = shared | panel
-        text = options.pop("bar", "")
+        bar = options.pop("bar", "")
         matrix(**options, title=name, ax=ax)
         if digits is None and place % across:
             ax.set(yticks=[], ylabel="")
         if digits is None and place // across < (len(panels) - 1) // across:
             ax.set(xticks=[], xlabel="")
-        bars[text, ax.images[0].get_clim()] = ax.images[0]
-    for (text, _), image in reversed(bars.items()):
-        if text:
-            figure.colorbar(image, ax=list(axes), shrink=0.8, pad=0.02, aspect=25, label=text)
+        bars[bar, ax.images[0].get_clim()] = ax.images[0]
+    for (bar, _), image in reversed(bars.items()):
+        if bar:
+            figure.colorbar(image, ax=list(axes), shrink=0.8, pad=0.02, aspect=25, label=text(bar))
     heading(figure, title)
     return figure
 
@@ -125,9 +126,9 @@ def _write(ax, image, values, digits):
         red, green, blue, _ = image.cmap(image.norm(value))
         colour = "black" if 0.3 * red + 0.6 * green + 0.1 * blue > 0.5 else "white"
         # adding 0.0 turns a rounded -0.0 into 0.0
-        text = f"{round(float(value), digits) + 0.0:.{digits}f}" if np.isfinite(value) else "n/a"
+        number = f"{round(float(value), digits) + 0.0:.{digits}f}" if np.isfinite(value) else "n/a"
         colour = colour if np.isfinite(value) else INK
-        ax.text(column, row, text, ha="center", va="center", color=colour, fontsize=10 if len(values) < 6 else 8)
+        ax.text(column, row, number, ha="center", va="center", color=colour, fontsize=10 if len(values) < 6 else 8)
 
 
 def _digits(values, digits):
@@ -151,4 +152,4 @@ def _ticks(names):
     starts = [i for i in range(len(names)) if i == 0 or names[i] != names[i - 1]]
     places = [(start + end - 1) / 2 for start, end in zip(starts, [*starts[1:], len(names)], strict=True)]
     step = 1 if len(starts) <= _MOST_NAMES else -(-len(starts) // 10)
-    return places[::step], [str(names[i]) for i in starts[::step]]
+    return places[::step], [text(names[i]) for i in starts[::step]]

@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patheffects import withStroke
 
-from dcd_utils.plots.style import DASHES, GREY, HUES, INK, PALE, canvas, label, mark_levels, method_looks, themed
+from dcd_utils.plots.style import DASHES, GREY, HUES, INK, PALE, canvas, label, mark_levels, method_looks, text, themed
 
 _MOST_CLASSES = 25
 _READS = {"logits": HUES[0], "pooled": HUES[2], "maps": HUES[1], "": GREY}
@@ -38,14 +38,14 @@ def accuracy_by_method(
         ax.scatter([x] * len(values), values, s=34, marker=look.marker, zorder=3, **_fill(look.colour, several))
         if several:
             ax.plot([x - 0.2, x + 0.2], [mean, mean], color=INK, linewidth=2.2, solid_capstyle="butt", zorder=2)
-        text = ax.annotate(f"{mean:.1f}", (x + (0.2 if several else 0.08), mean), (3, 0), textcoords="offset points")
-        text.set(va="center", weight="bold" if several else "normal", zorder=4)
-        text.set_path_effects([withStroke(linewidth=3, foreground="white")])  # lines of seeds pass behind it
+        number = ax.annotate(f"{mean:.1f}", (x + (0.2 if several else 0.08), mean), (3, 0), textcoords="offset points")
+        number.set(va="center", weight="bold" if several else "normal", zorder=4)
+        number.set_path_effects([withStroke(linewidth=3, foreground="white")])  # lines of seeds pass behind it
     levels = {"teacher": teacher, "guessing": guessing}
     mark_levels(ax, {f"{name} {value:.1f}": value for name, value in levels.items() if value is not None})
     ax.margins(y=0.12)
     ax.set_xlim(-0.5, len(methods) - 0.3)
-    ax.set_xticks(range(len(methods)), methods)
+    ax.set_xticks(range(len(methods)), map(text, methods))
     runs = table["seed"].nunique()
     label(ax, title, f"method (dot: one of {runs} seeds, bar: mean)" if runs > 1 else "method (one seed)", y)
     return figure
@@ -89,7 +89,7 @@ def gains(
     low, high = np.fmin(inner, reach)[0], np.fmax(inner, reach)[1]
     ax.set_xlim(max(low, inner[0] - 0.6 * span) - 0.04 * span, min(high, inner[1] + 0.6 * span) + 0.04 * span)
     ax.set(ylim=(len(names) - 0.4, -0.6))
-    ax.set_yticks(range(len(names)), names)
+    ax.set_yticks(range(len(names)), map(text, names))
     ax.grid(axis="y", color=PALE, linewidth=0.4)
     ranked = len(names) - int(order["single"].sum())
     if 0 < ranked < len(names):
@@ -107,7 +107,8 @@ def gains(
         handles += [Line2D([], [], marker=marker, color=GREY, label=name, **dot) for name, marker in shapes.items()]
     if seeds and table["single"].any():
         handles.append(Line2D([], [], marker="o", color=GREY, markerfacecolor="white", label="one seed", **dot))
-    handles += [Line2D([], [], color=GREY, linestyle=look, linewidth=1.2, label=name) for name, look in dashes.items()]
+    looks = {text(name): {"color": GREY, "linestyle": look, "linewidth": 1.2} for name, look in dashes.items()}
+    handles += [Line2D([], [], label=name, **look) for name, look in looks.items()]
     ax.legend(handles=handles, loc="upper left", bbox_to_anchor=(1.0, 1.0))
     return figure
 
@@ -130,10 +131,10 @@ def scatter(table, x: str, y: str, x_label: str, y_label: str, title: str, names
     figure, (ax,) = canvas((6.4, 4.2))
     for method, look in method_looks(table["method"]).items():
         rows = table[table["method"] == method]
-        dots = {"s": 46, "color": look.colour, "marker": look.marker, "label": method}
+        dots = {"s": 46, "color": look.colour, "marker": look.marker, "label": text(method)}
         ax.scatter(rows[x], rows[y], zorder=2, linewidths=0, **dots)
-        for text, *place in rows[[names, x, y]].itertuples(index=False) if names else ():
-            ax.annotate(text, place, (5, 4), textcoords="offset points", fontsize=8, color=GREY)
+        for name, *place in rows[[names, x, y]].itertuples(index=False) if names else ():
+            ax.annotate(text(name), place, (5, 4), textcoords="offset points", fontsize=8, color=GREY)
     ax.margins(0.1)
     label(ax, title, x_label, y_label)
     if names != "method":
@@ -162,26 +163,27 @@ def ranges(table, levels: Mapping[str, float], title: str, x: str, y: str = "met
         dots["facecolors"] = [HUES[k] if full else "white" for full in several]
         size = 70 - 25 * k if log else 28  # equal values: both can be seen
         ax.scatter(rows["value"], rows["name"].map(names.index) + offset, s=size, **dots)
-        ax.scatter([], [], s=size, color=HUES[k], marker="o^s"[k], label=kind)
+        ax.scatter([], [], s=size, color=HUES[k], marker="o^s"[k], label=text(kind))
         for name, values in [] if log else rows[several].groupby("name")["value"]:
             ax.vlines(values.mean(), *(names.index(name) + offset + np.array([-0.17, 0.17])), color=INK, linewidth=1.8)
     for name, values in table.groupby("name")["value"] if log else []:
         ax.hlines(names.index(name), values.min(), values.max(), color=PALE, linewidth=2, zorder=0)
     for name, place in levels.items():
         ax.axvline(place, color=GREY, linestyle=(0, (4, 3)), linewidth=1, zorder=0)
-        ax.annotate(name, (place, 1), (3, 3), ("data", "axes fraction"), "offset points", color=GREY, fontsize=9)
+        ax.annotate(text(name), (place, 1), (3, 3), ("data", "axes fraction"), "offset points", color=GREY, fontsize=9)
     ax.set(ylim=(len(names) - 0.4, -0.6), xscale="log" if log else "linear")
-    ax.set_yticks(range(len(names)), names)
+    ax.set_yticks(range(len(names)), map(text, names))
     ax.grid(axis="y", color=PALE, linewidth=0.4)
     label(ax, None, x, y)
-    ax.set_title(title, pad=20)
+    ax.set_title(text(title), pad=20)
     ax.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0))
     return figure
 
 
 @themed
 def per_class_accuracy(accuracy, classes, title: str = "Some classes are much harder than others") -> Figure:
-    """Draw the accuracy of each class, ordered by the first network's; beyond 25 the 12 hardest and 12 easiest.
+    """Draw the accuracy of each class, ordered by the first network's; beyond 25 the 12 hardest and 12 easiest. Classes
+    without an accuracy (NaN: no images) are left out and counted.
 
     Args:
         accuracy: [C] in %, or {network's name: [C]}.
@@ -191,21 +193,22 @@ def per_class_accuracy(accuracy, classes, title: str = "Some classes are much ha
     if set(shapes) != {(len(classes),)}:
         raise ValueError(f"accuracies have shapes {shapes}: expected [{len(classes)}], one for each class")
     values = np.stack([np.asarray(values, dtype=float) for values in networks.values()])
-    order = np.argsort(values[0], kind="stable")
+    order = np.argsort(values[0], kind="stable")[: np.isfinite(values[0]).sum()]
+    without = f"; {len(classes) - len(order)} without images left out" if len(order) < len(classes) else ""
     shown = order if len(order) <= _MOST_CLASSES else np.concatenate([order[:12], order[-12:]])
     values, rows = values[:, shown], np.arange(len(shown))
     figure, (ax,) = canvas((6.6, 1.2 + 0.2 * len(shown)))
     start = values.min(axis=0) if len(networks) > 1 else 0
     ax.hlines(rows, start, values.max(axis=0), color=PALE, linewidth=1.8, zorder=1)
     for (name, look), line in zip(method_looks(networks).items(), values, strict=True):
-        ax.scatter(line, rows, s=30, color=look.colour, marker=look.marker, label=name, zorder=2)
+        ax.scatter(line, rows, s=30, color=look.colour, marker=look.marker, label=text(name), zorder=2)
     if len(shown) < len(order):
         ax.axhline(11.5, color=GREY, linewidth=0.8, linestyle=DASHES[1])
         look = {"color": GREY, "ha": "right", "fontsize": 8}
         ax.annotate(f"{len(order) - 24} more", (1, 11.5), (0, 2), ("axes fraction", "data"), "offset points", **look)
-    ax.set_yticks(rows, [classes[i] for i in shown], fontsize=8)
+    ax.set_yticks(rows, [text(classes[i]) for i in shown], fontsize=8)
     ax.set(xlim=(0, 101), ylim=(len(shown) - 0.4, -0.6))
-    label(ax, title, "test accuracy of the class (%)", "class")
+    label(ax, title, f"test accuracy of the class (%){without}", "class")
     if len(networks) > 1:
         ax.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
     return figure
@@ -238,12 +241,12 @@ def method_map(
             x, y = i + (0.5 if alone else 0.27 + 0.46 * (k % 2)), tops[j] + k // 2 + 0.5
             box = {"boxstyle": "round,pad=0.5", "facecolor": "white", "edgecolor": looks[name].colour}
             box["linewidth"] = 3.2 if name in marked else 1
-            ax.text(x, y, name, ha="center", va="center", fontsize=11, bbox=box)
+            ax.text(x, y, text(name), ha="center", va="center", fontsize=11, bbox=box)
     ax.set(xlim=(0, len(columns)), ylim=(tops[-1], 0))
     ax.hlines(tops, 0, len(columns), color=PALE, linewidth=1, clip_on=False)
     ax.vlines(range(len(columns) + 1), 0, tops[-1], color=PALE, linewidth=1, clip_on=False)
-    ax.set_xticks(np.arange(len(columns)) + 0.5, columns, fontsize=11)
-    ax.set_yticks((tops[1:] + tops[:-1]) / 2, rows, fontsize=11)
+    ax.set_xticks(np.arange(len(columns)) + 0.5, map(text, columns), fontsize=11)
+    ax.set_yticks((tops[1:] + tops[:-1]) / 2, map(text, rows), fontsize=11)
     ax.tick_params(length=0)
     label(ax, title, "what it reads (thick edge: it trains layers of its own)", "what it compares")
     ax.spines[:].set_visible(False)

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from matplotlib.figure import Figure
 
-from dcd_utils.plots.style import ALONE, HUES, canvas, label, themed
+from dcd_utils.plots.style import ALONE, HUES, canvas, label, text, themed
 
 WAYS = {
     "plain": ("plain way", HUES[6]),
@@ -32,7 +32,7 @@ def speed(results: Sequence[Mapping], title: str = "A stored teacher costs almos
         times = [f" ({ratio:.1f} x)" if way in ("live", "cached") else "" for ratio in rates[way] / rates["plain"]]
         texts = [f"{rate:,.0f}{ratio}" for rate, ratio in zip(rates[way], times, strict=True)]
         ax.bar_label(bars, texts, padding=4, fontsize=8)
-    ax.set_yticks(range(len(results)), [f"{result['teacher']}\nto {result['student']}" for result in results])
+    ax.set_yticks(range(len(results)), [text(f"{result['teacher']}\nto {result['student']}") for result in results])
     ax.invert_yaxis()
     ax.margins(x=0.16)
     label(ax, title, f"images per second, batch {results[0]['batch_size']}", "")

@@ -1,13 +1,17 @@
 """One look for all pictures: theme, colours, and what methods and classes look like."""
 
+import warnings
 from collections.abc import Iterable, Mapping, Sequence
-from functools import wraps
+from contextlib import suppress
+from functools import cache, wraps
 from typing import NamedTuple
 
 import matplotlib.pyplot as plt
 import numpy as np
 import seaborn as sns
 from matplotlib.figure import Figure
+from matplotlib.font_manager import FontProperties, findfont, fontManager, get_font
+from matplotlib.text import Text
 
 INK, GREY, PALE = "#222222", "#767676", "#d0d0d0"
 TEACHER, STUDENT, ALONE = "#3b4a8c", "#d55e00", "#949494"
@@ -39,17 +43,46 @@ _THEME = {
 
 
 def themed(draw):
-    """Draw under the course's theme and leave Matplotlib's global settings as they were."""
+    """Draw under the course's theme, in the fonts that its user has set, if any, and leave Matplotlib's global settings
+    as they were."""
 
     @wraps(draw)
     def drawn(*args, **options):
         # pyplot turns interactive when its first figure is made; inside the context that would be undone at its end,
         # and a notebook would not show plain pyplot figures from then on
         plt.install_repl_displayhook()
-        with plt.rc_context(_THEME):
-            return draw(*args, **options)
+        keys = [key for key in ("font.family", "font.sans-serif") if plt.rcParams[key] != plt.rcParamsDefault[key]]
+        with plt.rc_context(_THEME | {key: [*plt.rcParams[key], *_THEME[key]] for key in keys}):
+            _complete_fonts(figure := draw(*args, **options))
+        return figure
 
     return drawn
+
+
+def _complete_fonts(figure):
+    """Let other installed fonts draw what a text's own fonts lack."""
+    for written in figure.findobj(Text):
+        own, letters = written.get_fontfamily(), sorted({*written.get_text()})
+        more = [_holder(letter, *own) for letter in letters if not letter.isspace()]
+        written.set_fontfamily(list(dict.fromkeys([*own, *filter(None, more)])))
+
+
+@cache
+def _holder(letter, *families):
+    """The first of these fonts, or else of all installed ones, that has a letter; None, and a warning, if none has."""
+    fonts = [(family, findfont(FontProperties(family=[family]))) for family in families]
+    fonts += [(font.name, font.fname) for font in fontManager.ttflist if "Resort" not in font.name]  # it has but boxes
+    for family, path in fonts:
+        with suppress(OSError, RuntimeError):  # no file any more, or no font
+            if get_font(path).get_char_index(ord(letter)):
+                return family
+    warnings.warn(f'no installed font can draw "{letter}": install one, for instance Noto Sans CJK', stacklevel=2)
+
+
+def text(name) -> str:
+    """Return what Matplotlib draws as `name`, letter by letter: between two dollar signs it would read a formula, and a
+    name that begins with "_" it would leave out of a legend, if no space without width stood before it."""
+    return ("\u200b" if str(name).startswith("_") else "") + str(name).replace("$", r"\$")
 
 
 class _Readable(Figure):
@@ -58,8 +91,8 @@ class _Readable(Figure):
     def __repr__(self):
         written = [self.get_suptitle()]
         for ax in self.axes:
-            written += [ax.get_title(loc="left"), *(text.get_text() for text in ax.texts)]
-        return f"<Figure: {' | '.join(' '.join(text.split()) for text in written if text)}>"
+            written += [ax.get_title(loc="left"), *(words.get_text() for words in ax.texts)]
+        return f"<Figure: {' | '.join(' '.join(words.split()) for words in written if words)}>".replace(r"\$", "$")
 
 
 def canvas(panel, count=1, columns: int | None = None, margin=(0.0, 0.0), **options) -> tuple[Figure, np.ndarray]:
@@ -84,8 +117,8 @@ def canvas(panel, count=1, columns: int | None = None, margin=(0.0, 0.0), **opti
 def label(ax, title: str | None, x: str, y: str) -> None:
     """Write title and axis labels, and take away the frame above and to the right of the axes."""
     if title:
-        ax.set_title(title)
-    ax.set(xlabel=x, ylabel=y)
+        ax.set_title(text(title))
+    ax.set(xlabel=text(x), ylabel=text(y))
     ax.spines[["top", "right"]].set_visible(False)
 
 
@@ -94,13 +127,13 @@ def mark_levels(ax, heights: Mapping[str, float] | None) -> None:
     for name, height in (heights or {}).items():
         ax.axhline(height, color=GREY, linewidth=1, linestyle=(0, (4, 3)), zorder=0)
         place = ax.get_yaxis_transform()  # x in parts of the axes, y in data
-        ax.text(0.99, height, name, color=GREY, fontsize="small", ha="right", va="bottom", transform=place)
+        ax.text(0.99, height, text(name), color=GREY, fontsize="small", ha="right", va="bottom", transform=place)
 
 
 def heading(figure: Figure, title: str | None) -> None:
     """Write the title of the whole figure, at its left."""
     if title:
-        figure.suptitle(title, x=0.01, ha="left")
+        figure.suptitle(text(title), x=0.01, ha="left")
 
 
 class Look(NamedTuple):

@@ -8,18 +8,17 @@ from torch import nn
 
 from dcd_utils import losses, models, runtime
 from dcd_utils.data import ImageSet
-from dcd_utils.training.config import config, network_facts
+from dcd_utils.training.config import config, data_facts, network_facts
 from dcd_utils.training.loop import Job, NonFiniteLoss, check_outputs
 from dcd_utils.training.recipe import QUICK, Recipe, resolve_precision
 from dcd_utils.training.runs import Run, RunBusy, RunFolder, known_places
 from dcd_utils.training.stages import learn
-from dcd_utils.training.teacher import NoTeacher, lent, parse_cache
+from dcd_utils.training.teacher import NoTeacher, check_cache, lent
 
 
 def train(
     model: nn.Module, train: ImageSet, test: ImageSet, recipe: Recipe = QUICK, seed: int = 0,
-    run_dir: str | os.PathLike | None = None, plain: bool = False, compile: bool = False, wait: bool = True,
-    retrain: bool = False,
+    run_dir: str | os.PathLike | None = None, wait: bool = True, retrain: bool = False,
 ) -> Run:
     """Train `model` on labels alone, or load the run that did exactly this, from those that come with the course or
     those trained here.
@@ -30,9 +29,6 @@ def train(
         seed: decides batches and views; a student distilled with the same seed sees the same ones.
         run_dir: the run's folder; None: `data/runs/<name>-<hash of config>`. An unfinished run in it is taken up
             where it stopped.
-        plain: no trick that saves time: 32-bit numbers, channels first in memory, one weight after the other in the
-            optimiser, and (in `distill`) a teacher that answers live. For comparison; it is another run.
-        compile: send forward passes through torch.compile. It rounds otherwise, so it is another run.
         wait: whether to wait for another process that is training this very run, and then to load it.
         retrain: leave the runs that come with the course aside. What was trained here is still loaded.
 
@@ -47,17 +43,17 @@ def train(
         RuntimeError: the device ran out of memory; earlier checkpoints stay as they were.
         NonFiniteLoss, RunFailed: a loss term stopped being finite, now or in an earlier call.
     """
-    recipe = _decided(model, train, test, recipe, plain)
-    job = Job(model, losses.Objective(), NoTeacher(), train, test, recipe, seed, plain, compile)
-    facts = config(model, train, test, recipe, seed, plain=plain, compile=compile)
-    return _run(job, facts, None, run_dir, "off", wait, retrain)
+    model = models.unwrapped(model)
+    recipe = _decided(model, train, test, recipe)
+    job = Job(model, losses.Objective(), NoTeacher(), train, test, recipe, seed)
+    return _run(job, config(model, train, test, recipe, seed), None, run_dir, "off", wait, retrain)
 
 
 def distill(
     student: nn.Module, teacher: nn.Module, train: ImageSet, test: ImageSet, method: str = "dcd+kd",
     recipe: Recipe = QUICK, seed: int = 0, run_dir: str | os.PathLike | None = None,
-    weights: dict[str, float] | None = None, options: dict | None = None, cache: str = "auto", plain: bool = False,
-    compile: bool = False, wait: bool = True, retrain: bool = False,
+    weights: dict[str, float] | None = None, options: dict | None = None, cache: str = "auto", wait: bool = True,
+    retrain: bool = False,
 ) -> Run:
     """Train `student` on labels and a frozen `teacher`, or load the run that did exactly this.
 
@@ -67,31 +63,30 @@ def distill(
         weights: replaces weights of the objective, for instance {"dcd": 2.0}.
         options: settings of the method's loss, for instance {"alpha": 0.0}.
         cache: where the teacher's answers are kept for all runs that ask for the same: "auto", "off", "device",
-            "memory" or "file" (see `training.StoredTeacher`). The training is the same, unless ":fp16" stands behind
-            it. A method that reads maps always has a live teacher.
+            "memory" or "file" (see `training.StoredTeacher`). The training is the same. A method that reads maps
+            always has a live teacher.
         Others as in `train`.
 
     Raises:
         ValueError: an unknown method; teacher and student know different classes or share weights; the answers do not
             fit where they were to be kept. Others as in `train`.
     """
+    teacher = models.unwrapped(teacher)
     parts = (student, teacher, train, test, method, recipe, seed)
-    job, facts = prepare(*parts, weights=weights, options=options, cache=cache, plain=plain, compile=compile)
+    check_cache(cache)
+    job, facts = prepare(*parts, weights=weights, options=options)
     with lent(teacher):
-        return _run(job, facts, teacher, run_dir, "off" if plain or job.objective.reads_maps else cache, wait, retrain)
+        return _run(job, facts, teacher, run_dir, "off" if job.objective.reads_maps else cache, wait, retrain)
 
 
 def prepare(
     student: nn.Module, teacher: nn.Module, train: ImageSet, test: ImageSet, method: str, recipe: Recipe, seed: int, *,
-    weights: dict[str, float] | None = None, options: dict | None = None, cache: str = "auto", plain: bool = False,
-    compile: bool = False, teacher_facts: dict | None = None,
+    weights: dict[str, float] | None = None, options: dict | None = None, teacher_facts: dict | None = None,
 ) -> tuple[Job, dict]:
     """Return what `distill` would train, without its teacher, and the config of that run; raise its errors.
-
-    `teacher_facts` are the `network_facts` of the teacher that is meant, where `teacher` is only of its shape.
-    """
+    `teacher_facts` are the `network_facts` of the teacher that is meant, where `teacher` is only of its shape."""
+    student, teacher = models.unwrapped(student), models.unwrapped(teacher)
     losses.parse(method)
-    _, storage = parse_cache(cache)
     teacher_classes = getattr(teacher, "classes", None)
     if teacher_classes is not None and tuple(teacher_classes) != tuple(train.classes):
         raise ValueError(
@@ -100,17 +95,16 @@ def prepare(
         )
     if _storage(student) & _storage(teacher):
         raise ValueError("student and teacher share weights: pass two networks, for instance copy.deepcopy of one")
-    recipe = _decided(student, train, test, recipe, plain)
+    recipe = _decided(student, train, test, recipe)
     examples = [_example(student, train, "student"), _example(teacher, train, "teacher")]
     with runtime.seeded("losses", method, seed):  # what a loss learns starts from the run's seed
         labels = train.labels.cpu()
         objective = losses.objective(method, *examples, weights=weights, train_labels=labels, **(options or {}))
     facts = config(
-        student, train, test, recipe, seed, method=method, objective=objective, options=options, plain=plain,
-        teacher=teacher_facts or network_facts(teacher, train.num_classes), compile=compile,
-        stored_answers=None if plain or objective.reads_maps else storage,
+        student, train, test, recipe, seed, method=method, objective=objective, options=options,
+        teacher=teacher_facts or network_facts(teacher, train.num_classes),
     )
-    return Job(student, objective, NoTeacher(), train, test, recipe, seed, plain, compile), facts
+    return Job(student, objective, NoTeacher(), train, test, recipe, seed), facts
 
 
 @torch.no_grad()
@@ -118,12 +112,11 @@ def check_method(
     student: nn.Module, teacher: nn.Module, train: ImageSet, method: str, batch_size: int,
     weights: dict[str, float] | None = None, options: dict | None = None, cache: str = "auto",
 ) -> None:
-    """Try a method on one batch, before hours of training: with networks that are trained or not.
-
-    A pair, a batch size or options that the method cannot work with are a ValueError, and so is an unknown `cache`.
-    """
+    """Try a method on one batch, before hours of training: with networks that are trained or not. A pair, a batch size
+    or options that the method cannot work with are a ValueError, and so is an unknown `cache`."""
+    student, teacher = models.unwrapped(student), models.unwrapped(teacher)
     losses.parse(method)
-    parse_cache(cache)
+    check_cache(cache)
     options, labels = options or {}, train.labels.cpu()
     examples = [_example(student, train, "student"), _example(teacher, train, "teacher")]
     repeated = torch.arange(min(batch_size, len(train)), device=train.device) % len(examples[0].logits)
@@ -147,12 +140,13 @@ def check_method(
         stage = objective.stage()
         if stage is not None and stage[1].preactivation:
             for network in (student, teacher):
-                network.features(train.batch(indices[:2]), preactivation=True)
+                with lent(network):  # in eval mode: its running statistics are part of what a run starts from
+                    network.eval().features(train.batch(indices[:2]), preactivation=True)
 
 
 def _run(job: Job, facts: dict, teacher: nn.Module | None, run_dir, cache: str, wait: bool, retrain: bool) -> Run:
     """Load the run that has this config, or train it."""
-    data = {"name": job.train.name, "train": len(job.train), "test": len(job.test)}
+    data = data_facts(job.train, job.test)
     places = known_places(facts, data, retrain) if run_dir is None else [RunFolder(run_dir, facts, data)]
     folder = places[-1]
     label = f"{facts['network']['name']}-{facts['method']}-seed{job.seed}"
@@ -185,8 +179,7 @@ def _run(job: Job, facts: dict, teacher: nn.Module | None, run_dir, cache: str, 
                 f"{label}: {job.train.device} ran out of memory with {job.recipe.batch_size} images of "
                 f"{tuple(job.train.images.shape[1:])} a step: choose a smaller batch_size, a smaller network, "
                 f'precision="bf16" or another place for the answers of a teacher (cache="file"), or free the device '
-                f"(its own words: {str(error).splitlines()[0]}). Epochs that were finished are kept, and the same call "
-                "goes on after them"
+                f"(its own words: {str(error).splitlines()[0]}). Finished epochs are kept: repeat the call to go on"
             ) from error
         except NonFiniteLoss as error:
             folder.fail(str(error))
@@ -197,7 +190,7 @@ def _run(job: Job, facts: dict, teacher: nn.Module | None, run_dir, cache: str, 
     return run
 
 
-def _decided(model: nn.Module, train: ImageSet, test: ImageSet, recipe: Recipe, plain: bool) -> Recipe:
+def _decided(model: nn.Module, train: ImageSet, test: ImageSet, recipe: Recipe) -> Recipe:
     """Check what is to be trained on what; return the recipe with its precision decided."""
     if test.device != train.device or test.classes != train.classes:
         raise ValueError(
@@ -207,12 +200,10 @@ def _decided(model: nn.Module, train: ImageSet, test: ImageSet, recipe: Recipe, 
     if len(train) < 2:
         raise ValueError(f"{len(train)} training images were given: pass at least 2")
     if not any(parameter.requires_grad for parameter in model.parameters()):
-        raise ValueError(
-            f"nothing in the {type(model).__name__} can be trained: all its parameters have requires_grad=False. Pass "
-            "another network, or call its requires_grad_(True)"
-        )
+        name = type(model).__name__
+        raise ValueError(f"nothing in the {name} can be trained: pass another one, or call its requires_grad_(True)")
     _example(model, train, "network")
-    return recipe.but(precision="fp32" if plain else resolve_precision(recipe.precision, train.device, model))
+    return recipe.but(precision=resolve_precision(recipe.precision, train.device, model))
 
 
 @torch.no_grad()
@@ -223,8 +214,21 @@ def _example(model: nn.Module, image_set: ImageSet, role: str) -> models.Feature
             f"the {role} ({type(model).__name__}) has no method features(images) -> Features(maps, pooled, logits): "
             "create it with models.create, pass a torchvision or timm network through models.wrap, or give it one"
         )
-    with lent(model):
-        output = model.to(image_set.device).eval().features(image_set.batch(torch.arange(2, device=image_set.device)))
+    images = image_set.batch(torch.arange(2, device=image_set.device))
+    try:
+        with lent(model):
+            output = model.to(image_set.device).eval().features(images)
+        if output.logits.ndim != 2:
+            raise ValueError(f"the logits are {tuple(output.logits.shape)}, expected [B, classes]")
+    except torch.OutOfMemoryError:
+        raise
+    except Exception as error:  # the code may be anybody's
+        channels = next((layer.in_channels for layer in model.modules() if isinstance(layer, nn.Conv2d)), 3)
+        grey = f". Its first convolution takes {channels} channels: images here have three, grey ones three equal ones"
+        raise ValueError(
+            f"the {role} ({getattr(model, 'name', type(model).__name__)}) fails on images of {tuple(images.shape)}: "
+            f"{type(error).__name__}: {error}{grey if channels != 3 else ''}"
+        ) from error
     check_outputs(output.logits, image_set, role)
     return output
 

@@ -19,27 +19,22 @@ FORMAT = 3  # part of every config: raise it when the same config would train to
 def config(
     network: nn.Module, train: ImageSet, test: ImageSet, recipe: Recipe, seed: int, *, method: str = "alone",
     objective: losses.Objective | None = None, options: dict | None = None, teacher: dict | None = None,
-    stored_answers: str | None = None, plain: bool = False, compile: bool = False,
 ) -> dict[str, Any]:
-    """Return everything that decides a run's result, as JSON: two runs with equal configs are the same run.
-
-    The recipe's precision is decided, `teacher` holds the teacher's `network_facts`, and `stored_answers` is "fp16" or
-    "bf16" where its answers are rounded for storing.
-    """
+    """Return everything that decides a run's result, as JSON: two runs with equal configs are the same run. The
+    recipe's precision is decided, and `teacher` holds the teacher's `network_facts`."""
     written = {"train": train, "test": test, "recipe": recipe}
+    frozen = [name for name, parameter in network.named_parameters() if not parameter.requires_grad]
     facts = {
-        "format": FORMAT,
-        "kind": "train" if method == "alone" else "distill",
-        "network": network_facts(network, train.num_classes)
-        | {"frozen": [name for name, parameter in network.named_parameters() if not parameter.requires_grad]},
-        "train": train.digest(), "test": test.digest(), "recipe": asdict(recipe), "seed": seed,
-        "method": method.lower(),
+        "format": FORMAT, "kind": "train" if method == "alone" else "distill",
+        "network": network_facts(network, train.num_classes) | {"frozen": frozen},
+        "train": train.digest(), "test": test.digest(),
+        "recipe": asdict(recipe), "seed": seed, "method": method.lower(),
         "code": {name: fingerprint(value, name) for name, value in written.items() if not is_settled(value)},
-        "plain": plain, "compile": compile,
+        "plain": False, "compile": False,  # as in every run of this format
     }
     if method != "alone":
         weights = objective.weights if objective is not None else {}
-        facts |= {"options": options or {}, "weights": weights, "teacher": teacher, "stored_answers": stored_answers}
+        facts |= {"options": options or {}, "weights": weights, "teacher": teacher, "stored_answers": None}
         facts["code"] |= loss_code(objective) if objective is not None else {}
     return json.loads(json.dumps(facts, default=lambda value: fingerprint(value, "an option")))
 
@@ -83,6 +78,12 @@ def loss_code(objective: losses.Objective) -> dict[str, str]:
         elif not str(getattr(method.build, "__module__", "")).startswith("dcd_utils.") or not is_settled(loss):
             code[name] = fingerprint((loss, method.reads, method.needs), name)
     return code
+
+
+def data_facts(train: ImageSet, test: ImageSet) -> dict[str, Any]:
+    """Return what a record says of the data, for people and for who uses the network elsewhere; it decides nothing."""
+    facts = {"name": train.name, "train": len(train), "test": len(test), "size": list(train.images.shape[2:])}
+    return facts | {"classes": list(train.classes), "mean": list(train.mean), "std": list(train.std)}
 
 
 def config_hash(config: dict) -> str:

@@ -9,9 +9,6 @@ from torch import nn
 
 from dcd_utils import runtime
 
-_SCHEDULES = ("steps", "one_cycle")
-_PRECISIONS = ("auto", "fp32", "bf16")
-
 
 @dataclass(frozen=True)
 class Recipe:
@@ -45,13 +42,13 @@ class Recipe:
             "epochs": (isinstance(self.epochs, int) and self.epochs >= 1, "a whole number of at least 1"),
             "batch_size": (isinstance(self.batch_size, int) and self.batch_size >= 2, "a whole number of at least 2"),
             "learning_rate": (_finite(self.learning_rate) and self.learning_rate > 0, "above 0"),
-            "schedule": (self.schedule in _SCHEDULES, f"one of {', '.join(_SCHEDULES)}"),
+            "schedule": (self.schedule in ("steps", "one_cycle"), "one of steps, one_cycle"),
             "milestones": (list(self.milestones) == sorted(set(self.milestones)), "epochs in rising order"),
             "decay": (_finite(self.decay) and 0 < self.decay <= 1, "above 0 and at most 1"),
             "momentum": (_finite(self.momentum) and 0 <= self.momentum < 1, "at least 0 and below 1"),
             "nesterov": (not self.nesterov or self.momentum > 0, "False where momentum is 0"),
             "weight_decay": (_finite(self.weight_decay) and self.weight_decay >= 0, "at least 0"),
-            "precision": (self.precision in _PRECISIONS, f"one of {', '.join(_PRECISIONS)}"),
+            "precision": (self.precision in ("auto", "fp32", "bf16"), "one of auto, fp32, bf16"),
         }
         for name, (holds, expected) in rules.items():
             if not holds:
@@ -97,9 +94,7 @@ def resolve_precision(precision: str, device: torch.device, network: nn.Module |
     """Return what "auto" means for a network on this device: "bf16" where it is native and pays, else "fp32".
 
     On a CPU it does not pay for convolutions in groups: MobileNetV2 trains at half its fp32 speed, ShuffleV2 at three
-    quarters. "bf16" is a ValueError on a GPU that has no such arithmetic; a CPU without it emulates it, slower than
-    fp32.
-    """
+    quarters. "bf16" is a ValueError on a GPU that has no such arithmetic; a CPU without it emulates it, slowly."""
     native = runtime.bf16_pays(device)
     if precision == "auto":
         layers = network.modules() if network is not None and device.type == "cpu" else ()

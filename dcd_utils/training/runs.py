@@ -88,10 +88,9 @@ class Run:
 class RunFolder:
     """Reads and writes one run's files: each is whole or absent, and its SHA-256 stands in the record.
 
-    The record names the checkpoint that a run goes on from, and at the end its weights and what the losses learned.
-
-    Without a path, the folder is `data/runs/<name>-<hash of config>`. One that holds another run is refused, and
-    nothing in it is touched. `data` is what the record says of the data.
+    These are the checkpoint that a run goes on from, and at the end its weights and what the losses learned. Without a
+    path, the folder is `data/runs/<name>-<hash of config>`. One that holds another run is refused, and nothing in it is
+    touched. `data` is what the record says of the data.
     """
 
     def __init__(self, path: str | os.PathLike | None, config: dict, data: dict):
@@ -121,9 +120,12 @@ class RunFolder:
             advice = f'delete the folder "{self.path}" to train this run anew, or choose another run_dir'
             raise ValueError(f"{error}: {advice}") from error
         if record["config"] != self.config:
+            what = differences(record["config"], self.config)
+            if "recipe.epochs is" in what:
+                what += ". No run goes on to another number of epochs: it decides the learning rate of every step"
             raise ValueError(
-                f'"{self.path}" holds another run: {differences(record["config"], self.config)}. '
-                "Choose another run_dir, or delete that folder if you no longer need it"
+                f'"{self.path}" holds another run: {what}. Choose another run_dir, or none (each run then finds one of '
+                "its own), or delete that folder if you no longer need it"
             )
         if record["state"] == "failed":
             raise RunFailed(f'{record["reason"]} (as before: delete "{self.path}" to try again)')
@@ -131,30 +133,25 @@ class RunFolder:
 
     @contextlib.contextmanager
     def claimed(self, on_wait: Callable[[], None]) -> Iterator[None]:
-        """Hold the run for this process alone: two notebooks that ask for one run train it once.
-
-        If another process holds it, call `on_wait`, which may raise, and wait until that one is done or dead.
-        """
+        """Hold the run for this process alone: two notebooks that ask for one run train it once. If another
+        process holds it, call `on_wait`, which may raise, and wait until that one is done or dead."""
         name = files.sha256(str(self.path.resolve()).encode())[:16]
         folder = files.data_dir() / "runs" / ".locks"
         folder.mkdir(parents=True, exist_ok=True)
         lock = FileLock(folder / f"{name}.lock")
         try:
-            lock.acquire(timeout=0)
+            held = lock.acquire(timeout=0)
         except Timeout:
             on_wait()
-            lock.acquire()
-        try:
+            held = lock.acquire()
+        with held:
             files.remove_partials(self.path)  # of killed processes: nobody else may write here now
             yield
-        finally:
-            lock.release()
 
     def begin(self) -> dict | None:
         """Make the folder the run's own; return the state to go on from, with its history, or None."""
         record = self.record() or {"files": {}, "history": []}
-        kept = {"files": record["files"], "history": record["history"]}
-        self._record = make_record(self.config, self.data, "running", **kept)
+        self._record = make_record(self.config, self.data, "running", files=record["files"], history=record["history"])
         if not record["files"]:
             write_record(self.path / RECORD, self._record)
             return None
@@ -163,10 +160,8 @@ class RunFolder:
         return {"history": record["history"], **state}
 
     def save_checkpoint(self, state: dict) -> None:
-        """Keep all that is needed to go on after an epoch: "history", and tensors by name.
-
-        The record is written after the checkpoint that it names, and before the last one goes: a kill leaves one whole.
-        """
+        """Keep all that is needed to go on after an epoch: "history", and tensors by name. The record is written after
+        the checkpoint that it names, and before the last one goes: a kill leaves one whole."""
         first = state.get("first_stage")
         name = f"checkpoint-first-{len(first['history'])}.pt" if first else f"checkpoint-{len(state['history'])}.pt"
         content = _saved({key: value for key, value in state.items() if key != "history"})
@@ -181,10 +176,8 @@ class RunFolder:
         if learned := objective.state_dict():
             files.write_whole(self.path / LEARNED, _saved(learned))
         self._record |= {
-            "state": "finished",
-            "accuracy": history[-1]["test_accuracy"],
-            "best_accuracy": max(row["test_accuracy"] for row in history),
-            "final_weights": weights_digest(model),
+            "state": "finished", "accuracy": history[-1]["test_accuracy"],
+            "best_accuracy": max(row["test_accuracy"] for row in history), "final_weights": weights_digest(model),
             "files": {name: files.sha256(self.path / name) for name in (WEIGHTS, *[LEARNED] * bool(learned))},
             "history": history,
         }

@@ -10,27 +10,23 @@ from tqdm.auto import tqdm
 from dcd_utils import models, runtime
 from dcd_utils.training.loop import Job, fit
 from dcd_utils.training.runs import RunFolder
-from dcd_utils.training.teacher import FrozenTeacher, NoTeacher, StoredTeacher, parse_cache
+from dcd_utils.training.teacher import FrozenTeacher, NoTeacher, StoredTeacher
 
 
-def learn(
-    job: Job, folder: RunFolder, teacher: nn.Module | None, cache: str, label: str
-) -> tuple[list[dict[str, float]], str]:
+def learn(job: Job, folder: RunFolder, teacher: nn.Module | None, cache: str, label: str) -> tuple[list[dict], str]:
     """Train a job to its last epoch; return the history, and a remark for the line that reports the run."""
     device, state = job.train.device, folder.begin()
-    if device.type == "cpu" and not job.plain:
+    if device.type == "cpu":
         runtime.reuse_freed_memory()
     if device.type in ("cuda", "cpu"):  # convolutions run faster with the channels last
-        train, test = (replace(images, channels_last=not job.plain) for images in (job.train, job.test))
+        train, test = (replace(images, channels_last=True) for images in (job.train, job.test))
         job = replace(job, train=train, test=test)
         for network in (job.model, teacher) if teacher is not None else (job.model,):
-            network.to(memory_format=torch.contiguous_format if job.plain else torch.channels_last)
+            network.to(memory_format=torch.channels_last)
     job.model.to(device), job.objective.to(device)
     guide, remark = _guide(job, teacher, cache, folder.config)
     state = _first_stage(job, folder, teacher, state, label)
     history = _fit(replace(job, teacher=guide), state, label, folder.save_checkpoint)
-    if getattr(guide, "storage_error", 0):
-        remark += f", stored answers off by at most {guide.storage_error:.1g}"
     return history, remark
 
 
@@ -52,15 +48,14 @@ def _guide(job: Job, teacher: nn.Module | None, cache: str, facts: dict):
     """Return the teacher that the loop asks, and a remark."""
     if teacher is None:
         return NoTeacher(), ""
-    live = FrozenTeacher(teacher, job.recipe.batch_size, job.compile)
+    live = FrozenTeacher(teacher, job.recipe.batch_size)
     if cache == "off":
         return live, ", live teacher (its maps are read)" if job.objective.reads_maps else ", live teacher"
     try:
         stored = StoredTeacher(teacher, job.train, job.recipe.precision, job.recipe.batch_size, cache, facts["teacher"])
     except (OSError, ValueError) as error:  # a full disk; no room, or a damaged file
-        place, storage = parse_cache(cache)
-        # nobody asked for a table, so nobody is stopped for the want of one; but a live teacher rounds nothing
-        if storage or (isinstance(error, ValueError) and place != "auto"):
+        # nobody asked for a table, so nobody is stopped for the want of one
+        if isinstance(error, ValueError) and cache != "auto":
             raise
         reason = f"its answers cannot be stored: {error}" if isinstance(error, OSError) else str(error)
         return live, f", live teacher ({reason})"
@@ -68,10 +63,8 @@ def _guide(job: Job, teacher: nn.Module | None, cache: str, facts: dict):
 
 
 def _first_stage(job: Job, folder: RunFolder, teacher: nn.Module | None, state: dict | None, label: str) -> dict | None:
-    """Train what a method asks for before the student itself learns; return the state that training goes on from.
-
-    The stage takes an eighth of the recipe's epochs (30 of 240, as published), at its own constant rate.
-    """
+    """Train what a method asks for before the student itself learns, for an eighth of the recipe's epochs (30 of 240,
+    as published), at its own constant rate; return the state that training goes on from."""
     found = job.objective.stage()
     if found is None or (state is not None and "first_stage" not in state):
         return state
@@ -82,9 +75,8 @@ def _first_stage(job: Job, folder: RunFolder, teacher: nn.Module | None, state: 
     if state is not None:
         job.objective.load_state_dict(state["objective"])
     first = replace(
-        job, model=show(job.model), objective=objective.to(job.train.device),
-        teacher=FrozenTeacher(show(teacher), recipe.batch_size, job.compile), test=None, recipe=recipe,
-        seed=f"{job.seed}/first", plain=False,
+        job, model=show(job.model), objective=objective.to(job.train.device), recipe=recipe, seed=f"{job.seed}/first",
+        teacher=FrozenTeacher(show(teacher), recipe.batch_size), test=None,
     )
 
     def keep(first_state):

@@ -8,7 +8,7 @@ import json
 import math
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,7 +28,6 @@ from dcd_utils.training.recipe import autocast
 
 PLACES = ("device", "memory", "file")
 _UNASKED = {"device": 0.5, "file": 0.25, "memory": 0.25}  # the share of what is free that "auto" takes at most
-STORAGE = {"fp16": torch.float16, "bf16": torch.bfloat16}
 _FORMAT = 3
 _HEADER = 4096  # bytes in front of a file's table: what it holds, as JSON
 _CHUNK = 16384  # rows that are checked at once
@@ -45,15 +44,11 @@ class NoTeacher:
 
 
 class FrozenTeacher:
-    """A network in eval mode that answers without gradients, its forward pass compiled or not.
+    """A network in eval mode that answers without gradients. A batch shorter than `batch_size` is filled up to it,
+    since the size of a batch decides the last bits of an answer."""
 
-    A batch shorter than `batch_size` is filled up to it, since the size of a batch decides the last bits of an answer.
-    """
-
-    def __init__(self, network: nn.Module, batch_size: int | None = None, compile: bool = False):
-        self.network = network.eval()
-        self.batch_size = batch_size
-        self.features = compiled(network.features) if compile else network.features
+    def __init__(self, network: nn.Module, batch_size: int | None = None):
+        self.network, self.batch_size = network.eval(), batch_size
 
     def prepare(self, indices: Tensor, views: Tensor) -> None:
         """Be told before an epoch which images will be asked about, in which views: both [N]."""
@@ -63,9 +58,9 @@ class FrozenTeacher:
         """Return the answers to images [B, 3, H, W], which are those at `indices` [B] of the training images."""
         count, missing = len(images), (self.batch_size or 0) - len(images)
         if missing <= 0:
-            return self.features(images)
+            return self.network.features(images)
         # this keeps the layout in memory, which decides the last bits as well
-        maps, pooled, logits = self.features(F.pad(images, (0, 0, 0, 0, 0, 0, 0, missing)))
+        maps, pooled, logits = self.network.features(F.pad(images, (0, 0, 0, 0, 0, 0, 0, missing)))
         return Features([stage_map[:count] for stage_map in maps], pooled[:count], logits[:count])
 
 
@@ -81,27 +76,9 @@ def lent(network: nn.Module | None) -> Iterator[None]:
                 module.train(training)  # a network of torchvision's takes another graph then
 
 
-def compiled(features: Callable) -> Callable:
-    """Return a forward pass as torch.compile makes it, on a GPU with its launches recorded (CUDA graphs)."""
-    step = torch.compile(features, mode="reduce-overhead")
-
-    def run(images: Tensor) -> Features:
-        torch.compiler.cudagraph_mark_step_begin()
-        maps, pooled, logits = step(images)  # which the next replay of any recording writes over
-        return Features([stage_map.clone() for stage_map in maps], pooled.clone(), logits.clone())
-
-    return run
-
-
-def parse_cache(cache: str) -> tuple[str, str | None]:
-    """Split "file:fp16" into where to keep answers ("auto", "off" or one of PLACES) and in which type, or None."""
-    place, _, storage = cache.partition(":") if isinstance(cache, str) else (cache, "", "")
-    if place not in ("auto", "off", *PLACES) or (storage and (storage not in STORAGE or place == "off")):
-        raise ValueError(
-            f'cache="{cache}" was given: choose "auto", "off", {", ".join(map(repr, PLACES))}, or one of these with '
-            f'":fp16" or ":bf16" behind it, which halves a table of 32-bit numbers and is no longer exact'
-        )
-    return place, storage or None
+def check_cache(cache: str) -> None:
+    if cache not in ("auto", "off", *PLACES):
+        raise ValueError(f'cache="{cache}" was given: choose "auto", "off", {", ".join(map(repr, PLACES))}')
 
 
 class CacheDoesNotFit(ValueError):
@@ -110,10 +87,8 @@ class CacheDoesNotFit(ValueError):
 
 @dataclass
 class Table:
-    """Answers by row = image * 162 + view, each row with a checksum; a row that does not match its own is missing.
-
-    So a table that two processes fill, that is cut off, or that a crash left half on the disk is never misread.
-    """
+    """Answers by row = image * 162 + view, each row with a checksum; a row that does not match its own is missing: a
+    table that two processes fill, that is cut off, or that a crash left half on the disk is never misread."""
 
     values: Tensor  # [rows, width]: pooled features, then logits
     sums: Tensor  # int64 [rows], 0 where nothing was stored
@@ -145,14 +120,12 @@ class StoredTeacher(FrozenTeacher):
         train: the images that the teacher is asked about.
         precision, batch_size: of its forward passes. On a CPU the answers are, bit for bit, those of a live teacher
             that has as many threads.
-        cache: where to keep the table, with ":fp16" or ":bf16" behind it to store less than the network computes.
-            "auto" takes the device's memory, or a file in `data/cache/`, or the memory, if the table fills at most
-            half, a quarter, a quarter of what is free there.
+        cache: where to keep the table. "auto" takes the device's memory, or a file in `data/cache/`, or the memory, if
+            the table fills at most half, a quarter, a quarter of what is free there.
         facts: `network_facts` of the teacher, if they are known already.
 
     Attributes:
         table: where the answers are.
-        storage_error: largest difference between a computed number and the stored one, so far; 0 when stored exactly.
 
     A table that is larger than its place (CacheDoesNotFit), or a file that holds another one, is a ValueError.
     """
@@ -163,21 +136,19 @@ class StoredTeacher(FrozenTeacher):
     ):
         super().__init__(network, batch_size)
         self.train, self.precision = train, precision
-        place, storage = parse_cache(cache)
+        check_cache(cache)
         example = self._compute(torch.zeros(1, dtype=torch.int64), torch.full((1,), views.IDENTITY))
         self.widths = [example.pooled.shape[1], example.logits.shape[1]]
         self.types = [example.pooled.dtype, example.logits.dtype]
-        stored_type = STORAGE[storage] if storage else torch.promote_types(*self.types)
+        stored_type = torch.promote_types(*self.types)
         key = {
-            "format": _FORMAT,
-            "teacher": facts or network_facts(network, train.num_classes),
+            "format": _FORMAT, "teacher": facts or network_facts(network, train.num_classes),
             "images": train.digest(), "views": f"pad {views.PAD}, crop, flip: {views.NUM_VIEWS}",
             "precision": precision, "device": train.device.type, "batch_size": batch_size, "torch": torch.__version__,
             "type": str(stored_type).removeprefix("torch."), "widths": self.widths,
         }
         name = files.sha256(json.dumps(key, sort_keys=True).encode())
-        self.table = _open(name, len(train) * views.NUM_VIEWS, sum(self.widths), stored_type, place, train.device)
-        self.storage_error = 0.0
+        self.table = _open(name, len(train) * views.NUM_VIEWS, sum(self.widths), stored_type, cache, train.device)
         self._answers = torch.empty(len(train), sum(self.widths), dtype=stored_type, device=train.device)
 
     def __str__(self) -> str:
@@ -193,9 +164,6 @@ class StoredTeacher(FrozenTeacher):
             answers = self._compute(indices[batch], drawn[batch])
             values = torch.cat([answers.pooled, answers.logits], dim=1)
             self.table.write(rows[batch.to(rows.device)], values)
-            if self.table.values.dtype != values.dtype:
-                error = (values.float() - values.to(self.table.values.dtype).float()).abs().max().item()
-                self.storage_error = max(self.storage_error, error)
         self._answers[indices.to(self.train.device)] = self.table.values[rows].to(self.train.device)
 
     def __call__(self, images: Tensor, indices: Tensor | None = None) -> Features:
@@ -225,8 +193,7 @@ def _open(name: str, rows: int, width: int, dtype: torch.dtype, place: str, devi
             raise CacheDoesNotFit(f"{need}; {there}, of which at most {percentages} are taken unasked")
     too_large = CacheDoesNotFit(
         f"{need} ({rows:,} views of images, {width} numbers each), but {rooms[place]}: "
-        f'choose cache="off" (the teacher answers live), another place ({", ".join(PLACES)}) or a shorter type, as in '
-        f'cache="{place}:fp16"'
+        f'choose cache="off" (the teacher answers live) or another place ({", ".join(PLACES)})'
     )
     if free[place] is not None and nbytes > free[place]:
         raise too_large

@@ -28,16 +28,14 @@ _here = _Here()
 
 
 @contextmanager
-def fastest(device: torch.device, fixed: bool = False) -> Iterator[None]:
+def fastest(device: torch.device) -> Iterator[None]:
     """Within this context `settle` chooses how many threads PyTorch has; afterwards it has as many as before.
 
     It chooses between one and as many as there are, which OMP_NUM_THREADS or torch.set_num_threads decides. Nothing is
-    chosen, nor anything timed, where that is one, where the device is no CPU, or where the number is `fixed`.
-
-    The number decides the last bits of a training (docs/speed.md).
+    chosen, nor anything timed, where that is one, or where the device is no CPU.
     """
     before, outer = torch.get_num_threads(), _here.most
-    if fixed or device.type != "cpu" or before == outer == 1:
+    if device.type != "cpu" or before == outer == 1:
         yield
         return
     _here.most = max(before, outer)
@@ -50,10 +48,8 @@ def fastest(device: torch.device, fixed: bool = False) -> Iterator[None]:
 
 
 def settle() -> None:
-    """To be called between two steps: every few seconds, find out whether one thread or all are faster now.
-
-    A short probe can be wrong where others come and go, so that one that speaks for a change is repeated at length.
-    """
+    """To be called between two steps: every few seconds, find out whether one thread or all are faster now. A short
+    probe can be wrong where others come and go, so that one that speaks for a change is repeated at length."""
     if _here.most == 1:
         return
     if time.monotonic() >= _here.until:

@@ -67,8 +67,8 @@ def test_logit_difference_refuses_bad_input():
         analysis.logit_difference(LOGITS, OTHER[:59], LABELS)
     with pytest.raises(ValueError, match="4 classes, the teacher 3"):
         analysis.logit_difference(LOGITS, OTHER[:, :3], LABELS)
-    with pytest.raises(ValueError, match="no image"):
-        analysis.logit_difference(LOGITS, OTHER, LABELS % 3)
+    with pytest.raises(ValueError, match="0 to 4, but there are 4 classes"):
+        analysis.logit_difference(LOGITS, OTHER, np.arange(60) % 5)
     with pytest.raises(ValueError, match="student's logits of an image are all equal"):
         analysis.logit_difference(np.ones_like(LOGITS), OTHER, LABELS, standardise=True)
 
@@ -76,8 +76,31 @@ def test_logit_difference_refuses_bad_input():
 def test_confusion_by_hand():
     logits = np.eye(3)[[0, 1, 1, 2]]
     np.testing.assert_array_equal(analysis.confusion(logits, [0, 0, 1, 2]), [[0.5, 0.5, 0], [0, 1, 0], [0, 0, 1]])
-    with pytest.raises(ValueError, match="no image"):
-        analysis.confusion(logits, [0, 0, 1, 1])
+    without = [[0.5, 0.5, 0], [0, 0.5, 0.5], [np.nan] * 3]
+    np.testing.assert_array_equal(analysis.confusion(logits, [0, 0, 1, 1]), without)
+
+
+def test_a_class_without_an_image_leaves_the_others_as_they_are():
+    few = LABELS < 3
+    rows = [analysis.logit_difference(*each, standardise=True) for each in (
+        (LOGITS, OTHER, LABELS), (LOGITS[few], OTHER[few], LABELS[few]))]  # fmt: skip
+    np.testing.assert_array_equal(rows[1][:3], rows[0][:3])
+    assert np.isnan(rows[1][3, :3]).all()
+
+
+@pytest.mark.parametrize("factor", [2.0**-700, 2.0**700])
+def test_correlations_neither_vanish_nor_overflow(factor):
+    logits = LOGITS.astype(np.float64)
+    changed = analysis.class_correlation(logits * np.array([factor, 1, 1, 1]))
+    np.testing.assert_array_equal(changed, analysis.class_correlation(logits))
+    expected = analysis.logit_difference(logits, OTHER, LABELS, standardise=True)
+    np.testing.assert_array_equal(analysis.logit_difference(logits * factor, OTHER, LABELS, True), expected)
+
+
+def test_a_logit_that_changes_by_rounding_alone_is_refused():
+    noise = np.float32(1e4) + np.linspace(0, 2e-3, 60, dtype=np.float32)
+    with pytest.raises(ValueError, match="class 1 is the same for every image"):
+        analysis.class_correlation(np.stack([LOGITS[:, 0].astype(np.float32), noise], axis=1))
 
 
 def test_inputs_stay_as_they_are():

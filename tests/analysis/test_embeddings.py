@@ -34,6 +34,48 @@ def test_standardising_is_stated_and_undoes_a_scale():
     np.testing.assert_array_equal(plain.points, undone.points)
 
 
+@pytest.mark.parametrize(
+    ("features", "message"),
+    [
+        (np.zeros((60, 16)), "same for every image .*60 images, numbers up to 0 differ by 0"),
+        (np.full((60, 16), 0.1, np.float32), "same for every image"),
+        (1e-30 * FEATURES, "same for every image .*differ by"),
+        (FEATURES.astype(float) + 1e20, "same for every image"),
+        (1e30 * FEATURES, "too large to be squared"),
+        (1e200 * FEATURES.astype(float), "too large to be squared"),
+        (FEATURES[:1], "same for every image .*1 images"),
+    ],
+    ids=["zeros", "equal", "1e-30", "beside 1e20", "1e30", "1e200", "one image"],
+)
+def test_features_without_a_map_are_refused(features, message):
+    """scikit-learn's t-SNE would end the process, and a map of nothing but rounding looks like any other."""
+    others = np.random.default_rng(1).normal(size=(len(features), 4))
+    for draw in (analysis.tsne, analysis.umap, lambda features: analysis.aligned_umap([others, features])):
+        if len(features) > 1 or draw in (analysis.tsne, analysis.umap):
+            with pytest.raises(ValueError, match=message):
+                draw(features)
+
+
+def test_the_direction_counts_for_cosine_and_the_spread_after_standardising():
+    one_way = np.linspace(1, 2, 60)[:, None] * np.ones(4)
+    with pytest.raises(ValueError, match="direction of features: the same"):
+        analysis.tsne(one_way, metric="cosine")
+    settings = {"perplexity": 10, "max_iter": 250, "standardise": True}
+    features = FEATURES.astype(np.float64)
+    plain, small, large = (analysis.tsne(factor * features, **settings).points for factor in (1, 2.0**-700, 2.0**700))
+    np.testing.assert_array_equal(small, plain)
+    np.testing.assert_array_equal(large, plain)
+
+
+@pytest.mark.parametrize("draw", [lambda x: analysis.tsne(x, perplexity=5, max_iter=250), analysis.umap])
+@pytest.mark.parametrize("features", [FEATURES[:, :1], np.repeat(FEATURES[:20], 3, axis=0)], ids=["one", "duplicates"])
+def test_a_single_feature_and_duplicates_have_a_map(draw, features):
+    embedding = draw(features)
+    assert np.isfinite(embedding.points).all() and np.ptp(embedding.points) > 1
+    if embedding.method == "t-SNE":
+        assert embedding.settings["init"] == ("pca" if features.shape[1] > 1 else "random")
+
+
 def test_umap_is_seeded_and_silent():
     with warnings.catch_warnings():
         warnings.simplefilter("error")

@@ -50,6 +50,15 @@ def test_extract_leaves_modes_and_statistics_as_they_were(tiny_sets):
     assert torch.equal(model.norm.running_mean, before)
 
 
+def test_extract_reads_the_network_within_a_wrapper(tiny_sets):
+    torch.manual_seed(0)
+    model = Stand().train()
+    expected = analysis.extract(model, tiny_sets[0])
+    for wrapper in (nn.DataParallel(model), torch.compile(model), torch.compile(nn.DataParallel(model))):
+        np.testing.assert_array_equal(analysis.extract(wrapper, tiny_sets[0]).pooled, expected.pooled)
+        assert wrapper.training and model.training and model.norm.training
+
+
 def test_extract_restores_modes_after_an_error(tiny_sets):
     model = Stand().train()
     model.classifier = nn.Linear(4, 5)
@@ -80,6 +89,8 @@ def test_extract_refuses_what_it_cannot_read(tiny_sets):
 def test_class_means_by_hand():
     values = np.array([[1.0, 2], [3, 4], [10, 20]])
     np.testing.assert_array_equal(analysis.class_means(values, [1, 1, 0], 2), [[10, 20], [2, 3]])
+    without = analysis.class_means(values, [3, 3, 1], 5)  # classes 0, 2 and 4 have no image
+    np.testing.assert_array_equal(without, [[np.nan] * 2, [10, 20], [np.nan] * 2, [2, 3], [np.nan] * 2])
 
 
 @pytest.mark.parametrize(
@@ -89,7 +100,7 @@ def test_class_means_by_hand():
         (np.zeros((3, 2)), [0, 1], 2, r"shape \(2,\), expected \[3\]"),
         (np.zeros((3, 2)), [0.0, 1, 1], 2, "integer"),
         (np.zeros((3, 2)), [0, 1, 2], 2, "0 to 2, but there are 2 classes"),
-        (np.zeros((3, 2)), [0, 0, 2], 3, r"1 of 3 classes have no image here \(1\)"),
+        (np.zeros((3, 2)), [0, -1, 1], 2, "-1 to 1, but there are 2 classes"),
         (np.array([[1.0], [np.nan], [0]]), [0, 1, 1], 2, "the first is row 1"),
         (np.array([["a"], ["b"]]), [0, 1], 2, "expected numbers"),
     ],

@@ -53,6 +53,41 @@ def test_cka_refuses_bad_input():
         analysis.linear_cka(np.where(np.arange(50)[:, None] == 3, np.inf, X), Y)
 
 
+@pytest.mark.parametrize(
+    "features",
+    [0 * X, 0 * X + 3.7, np.full_like(X, 0.1, np.float32), X + 1e20, (X + 1e9).astype(np.float32)],
+    ids=["zeros", "equal", "float32", "beside 1e20", "beside 1e9"],
+)
+def test_nothing_is_said_of_features_that_are_the_same_for_all(features):
+    labels = np.arange(50) % 2
+    for measure in (
+        lambda: analysis.linear_cka(features, Y), lambda: analysis.linear_cka(Y, features, debiased=False),
+        lambda: analysis.knn_accuracy(features, labels, X, labels), lambda: analysis.silhouette(features, labels),
+        lambda: analysis.trustworthiness(features, X[:, :2]), lambda: analysis.trustworthiness(X, features[:, :2]),
+        lambda: analysis.neighbour_overlap(X, features), lambda: analysis.neighbour_overlap(features, X),
+    ):  # fmt: skip
+        with pytest.raises(ValueError, match="same for every image"):
+            measure()
+
+
+@pytest.mark.parametrize("factor", [2.0**-700, 2.0**700])
+def test_what_knows_no_unit_neither_vanishes_nor_overflows(factor):
+    labels = np.arange(50) % 3
+    for measure in (
+        lambda x: analysis.linear_cka(x, Y), lambda x: analysis.linear_cka(x, Y, debiased=False),
+        lambda x: analysis.knn_accuracy(x, labels, x[::-1], labels, k=5), lambda x: analysis.neighbour_overlap(x, Y),
+    ):  # fmt: skip
+        assert measure(factor * X) == measure(X)
+    for measure in (analysis.silhouette, lambda x, _: analysis.trustworthiness(x, X[:, :2])):
+        with pytest.raises(ValueError, match="same for every image" if factor < 1 else "too large to be squared"):
+            measure(factor * X, labels)
+
+
+def test_cka_sees_what_varies_beside_a_large_constant():
+    beside = np.concatenate([X, np.full((50, 1), 2.0**30)], axis=1).astype(np.float32)
+    assert analysis.linear_cka(beside, Y) == pytest.approx(analysis.linear_cka(X, Y), abs=1e-6)
+
+
 def test_knn_goes_by_angle():
     train = np.array([[1.0, 0], [0, 1]])
     # Nearer to [0, 1] by distance, to [1, 0] by angle.

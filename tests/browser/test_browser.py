@@ -1,4 +1,7 @@
-"""JupyterLab in a real browser: 02 and 04 run all cells, 02's sliders move its figure, 04 shows an image on hover."""
+"""A real browser: in JupyterLab, 02 and 04 run all cells, 02's sliders move its figure, 04 shows an image on hover.
+
+And a plain page, as a notebook's export is, with an explorer of each kind.
+"""
 
 import contextlib
 import json
@@ -13,6 +16,7 @@ import urllib.request
 from itertools import product
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from dcd_utils.runtime import data_dir
@@ -23,7 +27,7 @@ FLAGS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-
 FLAGS += ["--disable-background-networking", "--disable-component-update", "--disable-sync"]  # it stays on this machine
 RUN_ALL_SECONDS = 900  # the notebooks train what `make tutorial` has not trained before
 WIDGET = "application/vnd.jupyter.widget-view+json"
-BOKEH = "application/vnd.bokehjs_exec.v0+json"
+BOKEH = "text/html"
 # The notebook as JupyterLab knows it: cells outside the window are not in the page.
 CELLS = """() => {
     const panel = window.jupyterapp.shell.currentWidget;
@@ -90,11 +94,15 @@ def jupyterlab(root: Path, settings: Path):
             server.kill()
 
 
-def run_all_cells(page, address: str, token: str, name: str) -> list[dict]:
-    """Open a notebook, click Run > Run All Cells, wait until the kernel rests; its cells, as a file holds them."""
-    page.goto(f"{address}/lab/tree/{name}?token={token}&reset", timeout=120_000)
+def open_notebook(page, address: str) -> None:
+    page.goto(address, timeout=120_000)
     page.wait_for_selector(".jp-NotebookPanel .jp-Cell", timeout=120_000)
     page.wait_for_function(f'({CELLS})().includes(\'"status":"idle"\')', timeout=120_000)
+
+
+def run_all_cells(page, address: str, token: str, name: str) -> list[dict]:
+    """Open a notebook, click Run > Run All Cells, wait until the kernel rests; its cells, as a file holds them."""
+    open_notebook(page, f"{address}/lab/tree/{name}?token={token}&reset")
     page.locator(".lm-MenuBar-itemLabel", has_text="Run").first.click()
     page.locator(".lm-Menu-itemLabel", has_text="Run All Cells").first.click()
     deadline = time.monotonic() + RUN_ALL_SECONDS
@@ -140,8 +148,16 @@ def slider_moves_figure(page, cells: list[dict]) -> None:
         page.wait_for_timeout(200)
 
 
-def hover_shows_image(page, cells: list[dict]) -> None:
-    area = show_output(page, cells, BOKEH)
+def hover_shows_image_also_after_a_reload(page, cells: list[dict]) -> None:
+    hover_shows_image(page, show_output(page, cells, BOKEH))
+    (explorer,) = (index for index, cell in enumerate(cells) if "interactive" in cell["metadata"].get("tags", []))
+    open_notebook(page, page.url)  # the kernel lives on; the page has lost all that was drawn and loaded
+    page.evaluate(SHOW_CELL, explorer)
+    page.evaluate("window.jupyterapp.commands.execute('notebook:run-cell')")
+    hover_shows_image(page, page.locator(".jp-mod-active .jp-Cell-outputArea").first)
+
+
+def hover_shows_image(page, area) -> None:
     figure = area.locator(".bk-Figure").first
     figure.wait_for(timeout=60_000)
     figure.scroll_into_view_if_needed()
@@ -178,7 +194,73 @@ def page():
 
 
 @pytest.mark.parametrize(
-    ("name", "reacts"), [("02_dcd_loss.ipynb", slider_moves_figure), ("04_embeddings.ipynb", hover_shows_image)]
+    ("name", "reacts"),
+    [("02_dcd_loss.ipynb", slider_moves_figure), ("04_embeddings.ipynb", hover_shows_image_also_after_a_reload)],
 )
 def test_notebook_runs_and_reacts(lab, page, name, reacts):
     reacts(page, run_all_cells(page, *lab, name))
+
+
+@pytest.fixture
+def explorers(page, tmp_path):
+    """A tall page with a map and a matrix, whose names are full of what Bokeh, HTML and TeX read as theirs."""
+    from dcd_utils.interactive import bokeh_page, embedding_explorer, matrix_explorer
+
+    names, labels = ["a$b_$c", "$$x^2$$", "<b>@class</b>"], np.arange(60) % 3
+    points = np.random.default_rng(0).normal(size=(60, 2)) + 4 * labels[:, None]
+    maps = {"dcd@alpha=0": points, "$$x$$": points}
+    images = np.zeros((60, 3, 8, 8), np.uint8)
+    figures = [
+        embedding_explorer(maps, labels, names, images, predictions={"dcd@alpha=0": labels}),
+        matrix_explorer(np.eye(3), names, values={"dcd@alpha=0": np.eye(3)}),
+    ]
+    requested = []
+    page.on("request", lambda request: requested.append(request.url))
+    text = "".join(map(bokeh_page.page, figures))
+    (tmp_path / "page.html").write_text(f"<!doctype html><body style='height: 3000px'>{text}", encoding="utf-8")
+    page.goto((tmp_path / "page.html").as_uri())
+    page.locator(".bk-Figure").nth(2).wait_for(timeout=60_000)
+    page.wait_for_function("() => document.fonts.ready && window.Bokeh.documents.every(one => one.is_idle)")
+    assert [address for address in requested if not address.startswith("file:")] == []
+    return page
+
+
+def hover_over(page, figure: int, text: str):
+    """Move the mouse over the figure until a hover shows this text."""
+    box = page.locator(".bk-Figure").nth(figure).bounding_box()
+    for down, right in product(range(40, 340, 12), repeat=2):
+        page.mouse.move(box["x"] + right, box["y"] + down)
+        if page.get_by_text(text, exact=True).first.is_visible():
+            return
+    pytest.fail(f"no hover over the figure shows {text}")
+
+
+def test_explorers_on_a_plain_page(explorers):
+    """Names are shown as they are; the wheel scrolls until its zoom is chosen; the legend hides classes, and stays."""
+    maps, legend = explorers.locator(".bk-Figure canvas.bk-layer"), explorers.locator(".bk-Legend canvas")
+    pixels = "all => all.map(one => one.toDataURL())"
+    box = explorers.locator(".bk-Figure").first.bounding_box()
+    hover_over(explorers, 0, "dcd@alpha=0: <b>@class</b> ✓")
+    hover_over(explorers, 2, "dcd@alpha=0: 1.000")
+
+    explorers.mouse.click(box["x"] + 330, box["y"] + 350)  # into the map: must not switch the wheel's zoom on
+    before, markers = maps.evaluate_all(pixels), legend.evaluate_all(pixels)
+    explorers.mouse.wheel(0, 400)
+    explorers.wait_for_function("window.scrollY == 400")
+    explorers.evaluate("window.scrollTo(0, 0)")
+    assert maps.evaluate_all(pixels) == before and len(set(markers)) == 3
+
+    for shown in (False, True):
+        explorers.locator(".bk-Legend").get_by_text("a$b_$c").click()
+        explorers.wait_for_function(
+            """shown => [...Bokeh.documents[0]._all_models.values()].filter(one => one.type == "GlyphRenderer")
+                .filter(one => one.visible == shown).length == (shown ? 9 : 3)""", arg=shown,  # two maps and the legend
+        )
+
+    explorers.locator("[title='Wheel Zoom']").first.click()
+    explorers.mouse.move(box["x"] + 200, box["y"] + 200)
+    for _ in range(5):
+        explorers.mouse.wheel(0, -200)
+        explorers.wait_for_timeout(100)
+    assert explorers.evaluate("window.scrollY") == 0 and maps.evaluate_all(pixels) != before
+    assert legend.evaluate_all(pixels) == markers

@@ -78,3 +78,26 @@ def test_absent_files_and_no_network(tmp_path, archive):
         data.load("cifar100", root=tmp_path, download=False)
     with pytest.raises(RuntimeError, match="not complete"):
         data.load("cifar100", root=tmp_path, url="http://127.0.0.1:9/cifar.tar.gz")
+
+
+@pytest.mark.parametrize("as_url", [True, False])
+def test_a_file_is_a_mirror_too(tmp_path, archive, as_url):
+    mirror, content = tmp_path / "a mirror" / "ünnamed.tar.gz", archive[0]
+    mirror.parent.mkdir()
+    url = mirror.as_uri() if as_url else str(mirror)
+    with pytest.raises(RuntimeError, match="CIFAR-100 is not complete.*url= of a mirror"):
+        data.load("cifar100", root=tmp_path / "data", url=url)
+    mirror.write_bytes(content[:1000])
+    with pytest.raises(RuntimeError, match="CIFAR-100 is not complete.*1,000 bytes with md5"):
+        data.load("cifar100", root=tmp_path / "data", url=url)
+    mirror.write_bytes(content)
+    assert len(data.load("cifar100", root=tmp_path / "data", url=url, device="cpu")[0]) == 200
+    assert mirror.read_bytes() == content
+
+
+@pytest.mark.parametrize(
+    "url", ["nonsense:mirror", "http://a mirror/x", "http:///x", "ftp://127.0.0.1:9/x", "", "/none"]
+)
+def test_impossible_mirrors_are_one_clear_error(tmp_path, archive, url):
+    with pytest.raises(RuntimeError, match="CIFAR-100 is not complete.*url= of a mirror"):
+        data.load("cifar100", root=tmp_path, url=url or "file:///")

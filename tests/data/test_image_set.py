@@ -1,10 +1,11 @@
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from dcd_utils import data
+from dcd_utils import data, experiments
 from dcd_utils.data import ImageSet
 
 
@@ -80,6 +81,62 @@ def test_impossible_sets_are_refused():
         ImageSet(images, torch.zeros(3, dtype=torch.int64), ("a",), *stats)
     with pytest.raises(ValueError, match="there are 1 classes"):
         ImageSet(images, torch.ones(4, dtype=torch.int64), ("a",), *stats)
+
+
+@pytest.mark.parametrize(
+    "changes, message",
+    [
+        (
+            {"images": np.zeros((4, 3, 16, 16), np.uint8)},
+            r"images are of the type ndarray: .*torch.as_tensor\(images",
+        ),
+        ({"images": [[0]]}, "images are of the type list: expected a tensor"),
+        ({"images": torch.zeros(4, 1, 16, 16, dtype=torch.uint8)}, r"\(4, 1, 16, 16\).*images.expand\(-1, 3, -1, -1\)"),
+        ({"images": torch.zeros(4, 16, 16, 3, dtype=torch.uint8)}, r"\(4, 16, 16, 3\).*images.permute\(0, 3, 1, 2\)"),
+        ({"labels": [0, 1, 0, 1]}, r"labels are of the type list: .*torch.as_tensor\(labels"),
+        ({"labels": np.array([0, 1, 0, 1])}, "labels are of the type ndarray: expected a tensor"),
+        ({"labels": torch.zeros(4, dtype=torch.int32)}, r"int32 \(4,\): expected int64 \[4\].*labels.long\(\)"),
+        ({"labels": torch.zeros(4, 2, dtype=torch.int64)}, r"\(4, 2\): expected int64 \[4\], one per image"),
+        ({"classes": "ab"}, "classes='ab' was given: expected a tuple of names"),
+        ({"mean": 0.5}, "mean=0.5 .*: expected three of each"),
+        ({"mean": (0.5,)}, "expected three of each, one per channel"),
+        ({"std": (0.5, 0.5)}, "expected three of each, one per channel"),
+        ({"std": (0.5, 0.0, 0.5)}, "no std of 0"),
+        ({"std": (0.5, float("nan"), 0.5)}, "no std of 0"),
+        ({"std": (0.5, float("inf"), 0.5)}, "no std of 0"),
+        ({"mean": (125.3, 123.0, 113.9)}, "of pixels from 0 to 1: .*means in that range"),
+    ],
+)
+def test_what_is_wrong_is_named_with_what_to_do(changes, message):
+    fields = {
+        "images": torch.zeros(4, 3, 16, 16, dtype=torch.uint8), "labels": torch.tensor([0, 1, 0, 1]),
+        "classes": ("a", "b"), "mean": (0.5,) * 3, "std": (0.2,) * 3,
+    }  # fmt: skip
+    assert len(ImageSet(**fields)) == 4
+    with pytest.raises(ValueError, match=message):
+        ImageSet(**(fields | changes))
+
+
+def test_advice_and_lists_give_the_same_set():
+    grey, labels = torch.arange(4 * 256).remainder(256).byte().view(4, 1, 16, 16), torch.tensor([0, 1, 0, 1])
+    usual = ImageSet(grey.repeat(1, 3, 1, 1), labels, ("a", "b"), (0.5, 0.4, 0.3), (0.2,) * 3)
+    other = ImageSet(
+        grey.expand(-1, 3, -1, -1), torch.as_tensor(labels.numpy()), ["a", "b"], np.array([0.5, 0.4, 0.3]), [0.2] * 3
+    )
+    assert other.digest() == usual.digest() and (other.classes, other.mean, other.std) == (
+        ("a", "b"),
+        usual.mean,
+        usual.std,
+    )
+    assert torch.equal(other.batch(torch.arange(4), torch.arange(4)), usual.batch(torch.arange(4), torch.arange(4)))
+
+
+@pytest.mark.parametrize("name", ["shapes", "new_shapes"])
+def test_drawn_images_take_no_root(name):
+    with pytest.raises(ValueError, match=f'"{name}" is drawn, it takes no root: .*"folder" .--dataset folder.'):
+        data.load(name, root="/none")
+    with pytest.raises(ValueError, match="is drawn, it takes no root"):
+        experiments.profile("quick", dataset=name, root="my_images").load()
 
 
 def test_unknown_names_list_the_known():

@@ -11,7 +11,6 @@ from PIL import Image
 from torchvision import datasets
 
 from dcd_utils import data
-from dcd_utils.data import stl10
 
 NAMES = ["airplane", "bird", "car", "cat", "deer", "dog", "horse", "monkey", "ship", "truck"]
 FILENAME = "stl10_binary.tar.gz"
@@ -145,4 +144,12 @@ def test_absent_files_no_network_and_an_impossible_side(tmp_path, archive):
     with pytest.raises(RuntimeError, match="not complete"):
         data.load("stl10", root=tmp_path, url="http://127.0.0.1:9/stl10.tar.gz")
     with pytest.raises(ValueError, match="16 pixels"):
-        stl10.load(tmp_path, side=8)
+        data.load("stl10", root=tmp_path, side=8)
+
+
+def test_a_file_is_a_mirror_too(tmp_path, archive):
+    mirror, content = tmp_path / "mirror.tar.gz", archive[0]
+    with pytest.raises(RuntimeError, match="STL-10 is not complete.*url= of a mirror"):
+        data.load("stl10", root=tmp_path / "data", url=mirror.as_uri())
+    mirror.write_bytes(content)
+    assert len(data.load("stl10", root=tmp_path / "data", url=mirror.as_uri(), device="cpu")[0]) == 20

@@ -129,7 +129,7 @@ def test_absent_files_no_network_and_an_impossible_side(tmp_path):
     with pytest.raises(RuntimeError, match="not complete"):
         data.load("tiny_imagenet", root=tmp_path, url="http://127.0.0.1:9/tiny.zip")
     with pytest.raises(ValueError, match="16 pixels"):
-        tiny_imagenet.load(tmp_path, side=8)
+        data.load("tiny_imagenet", root=tmp_path, side=8)
 
 
 def without(name):
@@ -172,3 +172,24 @@ def test_an_archive_that_disagrees_with_itself(tmp_path, pack, serve, change, me
     change(files)
     with pytest.raises(ValueError, match=message):
         data.load("tiny_imagenet", root=tmp_path, url=serve(pack(files)), cache=False)
+
+
+def test_a_file_is_a_mirror_too(tmp_path, pack):
+    mirror, content = tmp_path / "mirror.zip", pack(tree())
+    with pytest.raises(RuntimeError, match="Tiny ImageNet is not complete.*url= of a mirror"):
+        data.load("tiny_imagenet", root=tmp_path / "data", url=mirror.as_uri())
+    mirror.write_bytes(content)
+    assert len(data.load("tiny_imagenet", root=tmp_path / "data", url=mirror.as_uri(), device="cpu")[0]) == 12
+
+
+@pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
+def test_an_enormous_image_is_refused_before_it_is_decoded(tmp_path, pack):
+    files = tree()
+    name = "train/n01443537/images/n01443537_1.JPEG"
+    start = files[name].index(b"\xff\xc0") + 5  # height and width of a JPEG file
+    files[name] = (
+        files[name][:start] + (10_001).to_bytes(2, "big") + (10_000).to_bytes(2, "big") + files[name][start + 4 :]
+    )
+    (tmp_path / tiny_imagenet.FILENAME).write_bytes(pack(files))
+    with pytest.raises(ValueError, match="n01443537_1.JPEG.*more than 100 megapixels"):
+        data.load("tiny_imagenet", root=tmp_path, download=False)

@@ -7,7 +7,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from scipy.special import softmax
-from scipy.stats import entropy, ttest_ind, ttest_rel
+from scipy.stats import entropy, t, ttest_ind, ttest_rel
 from sklearn.neighbors import KNeighborsClassifier, NearestCentroid
 from sklearn.preprocessing import StandardScaler
 
@@ -50,6 +50,67 @@ def parameters_only(network, images):
     return all(torch.equal(a, b) for a, b in zip(before, network.parameters(), strict=True))
 
 
+def voters(train, train_labels, test, k):
+    """Labels [M, k] of the nearest training images, by cosine."""
+    train, test = (rows / np.linalg.norm(rows, axis=1, keepdims=True) for rows in (train, test))
+    return train_labels[np.argsort(-test @ train.T, axis=1)[:, :k]]
+
+
+def mean_of_labels(train, train_labels, test, test_labels, k):
+    return 100 * (np.round(voters(train, train_labels, test, k).mean(axis=1)) == test_labels).mean()
+
+
+def vote_shares(train, train_labels, test, test_labels, k):
+    return 100 * (voters(train, train_labels, test, k) == test_labels[:, None]).mean()
+
+
+def diagonal_at_zero(*matrices):
+    """For a class whose correlations are all negative, it is the nearest itself."""
+    student, teacher = ((matrix - np.eye(len(matrix))).argmax(axis=1) for matrix in matrices)
+    return (student == teacher).mean()
+
+
+def tiny_spread_added(train, test):
+    spread = train.std(axis=0) + 1e-8
+    return (train - train.mean(axis=0)) / spread, (test - train.mean(axis=0)) / spread
+
+
+def unsquared_cka(student, teacher):
+    student, teacher = student - student.mean(dim=0), teacher - teacher.mean(dim=0)
+    return 1 - (student.T @ teacher).norm() / ((student.T @ student).norm() * (teacher.T @ teacher).norm())
+
+
+# without a hint of their own: that none of them is taken for another, or for right, is what the cases are for
+OTHERS = [
+    ("00.1", lambda classes: math.log(classes - 1), "too small"),
+    ("00.2", lambda s, t: ((F.normalize(s) @ F.normalize(t).T).abs().argmax(1) == torch.arange(len(s))).float().mean(),
+     "too small"),
+    ("01.1", lambda logits, t: (logits / t).softmax(1) * t**2, "values are not"),
+    ("01.1", lambda logits, t: (logits / t**2).softmax(1), "values are not"),
+    ("01.1", lambda logits, t: (logits / t).sigmoid(), "values are not"),
+    ("01.2", lambda logits, t: (1 / (logits / t).softmax(1).pow(2).sum(1)).mean(), "too small"),
+    ("01.2", lambda logits, t: (1 / (logits / t).softmax(1).amax(1)).mean(), "too small"),
+    ("01.3", lambda down, right, flip: ((4 - down) * 9 + (4 + right if flip else 4 - right)) * 2 + 1 - flip, "too"),
+    ("02.1", lambda s: F.cross_entropy((s + s.T) / 2, torch.arange(len(s))), "too small"),
+    ("02.2", lambda contrast, size: min(10, math.log((size - 1) / math.expm1(contrast)) * (size - 1) / size), "small"),
+    ("02.3", lambda s: (s.sigmoid() * (1 - s.sigmoid())).sum() / len(s), "too"),
+    ("03.1", lambda a, b: (abs(np.mean(a) - np.mean(b)), np.std(np.subtract(a, b), ddof=1) / len(a) ** 0.5), "1 of 2"),
+    ("03.1", lambda a, b: (np.mean(np.subtract(a, b)), np.var(np.subtract(a, b), ddof=1) / len(a)), "value 2 of 2"),
+    ("03.2", lambda steps, rate, decay, momentum: math.exp((1 - rate * decay / (1 - momentum)) ** steps), "too"),
+    ("03.3", lambda student, teacher: (3 * teacher + student) / (3 * teacher), "too small"),
+    ("04.1", mean_of_labels, "too small"), ("04.1", vote_shares, "too"),
+    ("04.2", lambda a, b: np.corrcoef(a[0], b[0])[0, 1], "too"), ("05.1", lambda a, b: np.abs(a - b).mean(), "small"),
+    ("05.2", lambda x: (x - x.mean(1, keepdims=True)) / x.var(1, ddof=1, keepdims=True), "values are not"),
+    ("05.3", diagonal_at_zero, "too small"),
+    ("06.1", lambda f: F.cosine_similarity(f[:, None], f, dim=2).softmax(1), "values are not"),
+    ("06.2", lambda a, b: a.flatten(2) @ b.flatten(2).mT / a[0].numel(), "values are not"),  # by channels too
+    ("06.3", unsquared_cka, "too large"),
+    ("07.1", lambda a, b: ttest_rel(a, b).pvalue < 0.01, "says False where it should not"),
+    ("07.1", lambda a, b: abs(ttest_rel(a, b).statistic) * len(a) ** 0.5 > t.ppf(0.975, len(a) - 1), "says True"),
+    ("08.1", tiny_spread_added, "value 2 of 2"),
+    ("08.1", lambda a, b: ((a - a.mean()) / a.std(), (b - a.mean()) / a.std()), "value 1 of 2"),
+    ("08.3", lambda a, labels, b, b_labels: 100 * KNeighborsClassifier(1).fit(a, labels).score(b, b_labels), "too"),
+]
 MISTAKES = [
     ("00.1", lambda classes: np.log10(classes) / np.log10(2), "in bits"), ("00.2", greedy_share, "inner products"),
     ("01.1", lambda logits, t: softmax(logits.numpy(), axis=1) / t, "before or after"),
@@ -79,6 +140,20 @@ MISTAKES = [
     ("08.2", parameters_only, "what batch norm keeps"),
     ("08.3", lambda a, labels, b, b_labels: NearestCentroid().fit(a, labels).score(b, b_labels), "in %"),
 ]
+
+
+@pytest.mark.parametrize(("number", "wrong", "words"), OTHERS)
+def test_another_mistake_is_refused_and_taken_for_no_other(number, wrong, words):
+    result = exercises.check(number, wrong)
+    assert not result.ok and words.lower() in result.message.lower()
+    assert not any(hint in result.message for _, hint in exercises.registry()[number].mistakes)
+
+
+def test_no_vote_of_the_knn_exercise_is_a_tie():
+    for train, train_labels, test, _, k in exercises.registry()["04.1"].cases:
+        for row in voters(train, train_labels, test, k):
+            votes = np.sort(np.bincount(row, minlength=2))
+            assert votes[-1] > votes[-2]
 
 
 @pytest.mark.parametrize(("number", "wrong", "words"), MISTAKES)

@@ -55,7 +55,6 @@ def test_a_config_has_the_label_that_the_grid_was_given():
         assert method_label({"method": method, "options": options, "weights": weights}) == label
     for usual in ("kd", "dcd+kd", "kd+dkd", "fitnet+kd"):
         assert method_label({"method": usual, "options": {}, "weights": losses.default_weights(usual)}) == usual
-    assert method_label({"method": "kd", "stored_answers": "bf16"}) == "kd@stored=bf16"
     assert method_label({"method": "alone"}) == "alone"
     assert method_label({"method": "not_here", "weights": {"not_here": 3.0}}) == "not_here"
 
@@ -65,7 +64,7 @@ def test_titles():
         "random": "untrained student", "teacher": "teacher", "alone": "student alone", "kd": "KD", "dcd+kd": "DCD+KD",
         "fitnet+kd": "FitNet+KD", KD_AS_PARTNER: "KD at 1 and 1", "kd@weight=1": "KD, weight=1",
         "dcd@alpha=0,learn_bias=false": "DCD, alpha=0, learn_bias=false",
-        "kd@classification=1,stored=fp16,weight=1": "KD at 1 and 1, stored=fp16",
+        "kd@classification=1,temperature=2,weight=1": "KD at 1 and 1, temperature=2",
     }  # fmt: skip
     assert {method: title(method) for method in shown} == shown
 

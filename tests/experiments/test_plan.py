@@ -8,10 +8,12 @@ import time
 from pathlib import Path
 
 import pytest
+import torch
 
 from dcd_utils import experiments, models, training
+from dcd_utils.experiments import grid as grids
 from dcd_utils.experiments import plan
-from dcd_utils.experiments.plan import Plan, work_through
+from dcd_utils.experiments.plan import Plan, begin_teacher, work_through
 from dcd_utils.files import data_dir
 from dcd_utils.records import read_record
 from dcd_utils.training import api, stages
@@ -69,7 +71,8 @@ def test_a_grid_keeps_a_record_per_run_and_goes_on_where_it_stopped(tiny, tmp_pa
     record = records["resnet8-dcd+kd-seed1"]
     assert record["state"] == "finished" and record["config"]["recipe"]["epochs"] == 1 and len(record["history"]) == 1
     assert record["accuracy"] == record["history"][-1]["test_accuracy"]
-    assert record["data"] == {"name": "tiny", "train": 40, "test": 20}
+    data = {"name": "tiny", "train": 40, "test": 20, "size": [16, 16], "classes": ["a", "b", "c"]}
+    assert record["data"] == data | {"mean": [0.5] * 3, "std": [0.25] * 3}
     assert record["hardware"] and record["versions"]["torch"]
     text = experiments.report(tmp_path / "r")
     assert "| student alone (resnet8) |" in text and "| DCD+KD |" in text and "(2) |" in text
@@ -200,22 +203,9 @@ def test_a_teacher_from_a_file_is_not_taken_for_the_student_alone(tiny, tmp_path
     assert table.kind.to_dict() == {"teacher": "weights", "alone": "train", "kd": "distill"}
 
 
-def test_rounded_answers_are_another_run_and_another_row(tiny, tmp_path, trained):
-    grid(tiny, tmp_path / "r", ["kd", "at"])
-    trained.clear()
-    records = grid(tiny, tmp_path / "r", ["kd", "at"], cache="file:fp16")
-    assert trained == [("resnet8", "kd", 0)], "at reads maps, which nobody stores"
-    assert records["resnet8-kd@stored=fp16-seed0"]["config"]["stored_answers"] == "fp16"
-    text = experiments.report(tmp_path / "r")
-    assert "| KD |" in text and "| KD, stored=fp16 |" in text and "(2)" not in text
-    with no_training(), pytest.raises(ValueError, match='choose "auto"'):
-        grid(tiny, tmp_path / "b", ["kd"], cache="nowhere")
-
-
-@pytest.mark.parametrize("plain", [False, True])
-def test_a_method_that_cannot_work_with_a_pair_is_recorded_and_the_rest_goes_on(tiny, tmp_path, capsys, plain):
+def test_a_method_that_cannot_work_with_a_pair_is_recorded_and_the_rest_goes_on(tiny, tmp_path, capsys):
     folder, pairs = tmp_path / "r", [("resnet8x4", "resnet8")]
-    grid(tiny, folder, ["fsp", "kd"], pairs=pairs, plain=plain)
+    grid(tiny, folder, ["fsp", "kd"], pairs=pairs)
     last = capsys.readouterr().out.strip().splitlines()[-1]
     assert last.startswith("n/a: fsp for resnet8x4 to resnet8: ") and "channels" in last
     table = experiments.read_results(folder).set_index("method")
@@ -223,9 +213,10 @@ def test_a_method_that_cannot_work_with_a_pair_is_recorded_and_the_rest_goes_on(
     assert "channels" in table.reason["fsp"] and table.accuracy.isna().to_dict()["fsp"] and table.group.nunique() == 1
     text = experiments.report(folder)
     assert "| FSP" not in text and "n/a: FSP: the student's maps have " in text
-    assert ("the plain way" in text) == plain
+    with no_training(), pytest.raises(ValueError, match='choose "auto"'):
+        grid(tiny, tmp_path / "b", ["kd"], cache="nowhere")
     with no_training():
-        grid(tiny, folder, ["fsp", "kd"], pairs=pairs, plain=plain)
+        grid(tiny, folder, ["fsp", "kd"], pairs=pairs)
     assert "2 runs, 2 of them there already\nn/a: fsp" in capsys.readouterr().out
 
 
@@ -364,7 +355,7 @@ def test_what_a_killed_process_left_beside_a_record_is_harmless(tiny, tmp_path):
 
 def test_a_run_that_another_process_trains_is_left_to_it(tiny, tmp_path, capsys):
     results, waited = tmp_path / "r", []
-    planner = Plan(*tiny, plain=False, compile=False)
+    planner = Plan(*tiny)
     [teacher], _ = planner.tasks(PAIR, [], [0], FAST, FAST, 0)
     begun = threading.Event()
 
@@ -406,7 +397,7 @@ def test_what_another_process_trains_is_put_off_and_done_at_the_end():
 
 def test_every_network_has_its_published_rate(tiny, tmp_path, monkeypatch):
     tasks = []
-    monkeypatch.setattr(plan._Grid, "work", lambda self, *both: tasks.extend(task for some in both for task in some))
+    monkeypatch.setattr(grids._Grid, "work", lambda self, *both: tasks.extend(task for some in both for task in some))
     pairs = [("vgg13", "MobileNetV2"), ("vgg13", "vgg8"), ("vgg13", "vgg8")]
     experiments.reproduce(pairs, ["kd"], [0], *tiny, training.PAPER, tmp_path)
     assert [(task.network, task.recipe.learning_rate) for task in tasks] == [
@@ -488,3 +479,34 @@ def test_a_busy_teacher_does_not_keep_the_students_alone_from_training(tiny, mon
     teacher, students = experiments.course_runs(SMALL, ("kd", "alone"), *tiny)
     assert order == ["busy", "resnet8 alone 4", "resnet8 alone 3", "resnet14 alone 7", "resnet8 kd 4", "resnet8 kd 3"]
     assert list(students) == [("kd", 3), ("alone", 3), ("kd", 4), ("alone", 4)] and len(teacher.rows) == 2
+
+
+def test_a_teacher_of_other_classes_gets_a_fresh_classifier_and_is_fine_tuned_first(tiny, tmp_path, trained, capsys):
+    learned = models.create("resnet8", 7, seed=3)
+    models.save_weights(learned, tmp_path / "of7.safetensors")
+    pair, settings = [("resnet8", "resnet8")], {"teacher_weights": {"resnet8": tmp_path / "of7.safetensors"}}
+    experiments.reproduce(pair, ["alone", "kd"], [0], *tiny, FAST, tmp_path / "r", **settings)
+    assert trained == [("resnet8", "alone", 0), ("resnet8", "alone", 0), ("resnet8", "kd", 0)], "two of one name"
+    assert "resnet8: its classifier is fresh, so it is fine-tuned first" in capsys.readouterr().out
+    records = [read_record(path) for path in (tmp_path / "r").glob("*.json")]
+    [kd] = [record for record in records if record["config"]["method"] == "kd"]
+    [teacher] = [record for record in records if record["config"]["recipe"]["learning_rate"] < FAST.learning_rate]
+    assert teacher["config"]["recipe"]["learning_rate"] == FAST.learning_rate / 10
+    assert teacher["final_weights"] == kd["config"]["teacher"]["weights"], "and it taught"
+    begun, knows = begin_teacher("resnet8", 3, 0, tmp_path / "of7.safetensors")
+    assert not knows and teacher["config"]["network"]["weights"] == weights_digest(begun)
+    assert torch.equal(begun.layer1[0].conv1.weight, learned.layer1[0].conv1.weight)
+    with no_training():
+        experiments.reproduce(pair, ["alone", "kd"], [0], *tiny, FAST, tmp_path / "r", **settings)
+
+
+def test_a_library_s_published_weights_are_fine_tuned_unless_they_know_the_classes(monkeypatch):
+    asked = []
+
+    def create(name, num_classes, seed, pretrained, original=models.create):
+        asked.append((name, pretrained))
+        return original(name, num_classes, seed)
+
+    monkeypatch.setattr(models, "create", create)
+    assert not begin_teacher("resnet8", 3, 0, "pretrained")[1] and begin_teacher("resnet8", 1000, 0, "pretrained")[1]
+    assert asked == [("resnet8", True), ("resnet8", True)]

@@ -146,3 +146,19 @@ def test_the_picture_shows_the_figures(result):
     assert [label.get_text() for label in ax.get_yticklabels()] == ["resnet14\nto resnet8", "resnet14\nto other"]
     with pytest.raises(ValueError, match="no result"):
         plots.speed([])
+
+
+def test_what_a_compiled_pass_returned_stays_when_its_recording_runs_again(monkeypatch):
+    """As on a GPU: every replay writes its outputs into the same memory."""
+    memory = models.Features([torch.zeros(2, 1)], torch.zeros(2, 1), torch.zeros(2, 1))
+
+    def replay(images):
+        for output in (*memory.maps, memory.pooled, memory.logits):
+            output.copy_(images)
+        return memory
+
+    monkeypatch.setattr(torch, "compile", lambda features, mode: features)
+    run = speed.compiled(replay)
+    first = run(torch.ones(2, 1))
+    run(torch.full((2, 1), 2.0))
+    assert all(output.eq(1).all() for output in (*first.maps, first.pooled, first.logits))

@@ -23,7 +23,7 @@ def test_a_row_says_what_its_record_says(tmp_path):
     table = read_results(keep(tmp_path / "r", *pair()))
     assert list(table.columns) == [
         "kind", "state", "reason", "dataset", "teacher", "student", "method", "seed", "accuracy", "best_accuracy",
-        "epochs", "batch_size", "precision", "plain", "hardware", "torch", "images_per_second", "departs", "group",
+        "epochs", "batch_size", "precision", "hardware", "torch", "images_per_second", "departs", "group",
     ]  # fmt: skip
     assert list(table.method) == ["teacher", "alone", "alone", "kd", "kd", "dcd", "dcd"]
     row = table.iloc[4]
@@ -33,7 +33,6 @@ def test_a_row_says_what_its_record_says(tmp_path):
     assert (row.seed, row.accuracy, row.best_accuracy, row.epochs, row.batch_size) == (1, 58, 59, 2, 16)
     assert (row.hardware, row.torch, row.images_per_second, row.precision) == ("a computer", "9", 100.0, "fp32")
     assert row.reason is None and row.departs.startswith("tiny instead of CIFAR-100; epochs 2 instead of 240")
-    assert not row.plain
     assert groups(table) == [WHOLE] and {*table.student} == {"resnet8"}, "the teacher's row names the pair, too"
 
 
@@ -130,10 +129,9 @@ def test_a_pair_for_which_nothing_works_takes_no_failed_run_for_its_teacher(tmp_
 
 def test_settings_are_part_of_the_method(tmp_path):
     changed = record("resnet8", 61, "dcd", teacher=("resnet14", "t"), options={"alpha": 0.25}, weights={"dcd": 2})
-    rounded = record("resnet8", 57, "kd", teacher=("resnet14", "t"), stored_answers="fp16")
-    table = read_results(keep(tmp_path / "r", *pair(), changed, rounded))
+    table = read_results(keep(tmp_path / "r", *pair(), changed))
     assert list(dict.fromkeys(table.method)) == [
-        "teacher", "alone", "kd", "kd@stored=fp16", "dcd", "dcd@alpha=0.25,weight=2",
+        "teacher", "alone", "kd", "dcd", "dcd@alpha=0.25,weight=2",
     ]  # fmt: skip
 
 

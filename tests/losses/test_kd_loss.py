@@ -88,5 +88,5 @@ def test_bad_input_is_named():
     with pytest.raises(ValueError, match=r"both must be \[B, C\]"):
         KDLoss()(torch.zeros(5), torch.zeros(5))
     for temperature in (0.0, -1.0, math.nan):
-        with pytest.raises(ValueError, match="must be above 0"):
+        with pytest.raises(ValueError, match="must be a finite number above 0"):
             KDLoss(temperature)

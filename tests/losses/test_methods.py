@@ -203,7 +203,7 @@ class TestRRD:
         ("fitnet", {"maps": [(4, 64), (4, 64), (6, 64), (8, 64)]}, "student's map is 8x8, the teacher's 64x64"),
         ("ab", {"maps": [(4, 64), (4, 64), (6, 64), (8, 64)]}, "must be half as large"),
         ("at", {"maps": []}, "shows 4 maps, the teacher 0"),
-        ("ft", {"options": {"rate": 0.0}}, "no factor is left"),
+        ("ft", {"options": {"rate": 0.01}}, "no factor is left"),
         ("fitnet", {"options": {"hint": 9}}, "stages 1 to 3"),
         ("dkd", {"options": {"temperature": 0}}, "temperature=0"),
         ("dist", {"options": {"temperature": -1}}, "temperature=-1"),

@@ -167,3 +167,75 @@ def test_timm_networks_answer_as_ours_do(name, options, channels, sizes, width, 
     network.train().features(images).pooled.sum().backward()
     with pytest.raises(ValueError, match="did you mean"):
         models.create("timm/resnet18x", 10)
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        (
+            "torchvision/alexnet",
+            r"32x32 \(Given input size.*those of 64x64.*--side 64, or data.load\(..., side=64\)\)$",
+        ),
+        ("torchvision/inception_v3", r"--side 75, or data.load\(..., side=75\)\)$"),
+        ("torchvision/vit_b_16", r"--side 224,.*or create it for this size: models.create\(..., image_size=32\)$"),
+        ("timm/vit_tiny_patch16_224", r"--side 224,.*or create it for this size: models.create\(..., img_size=32\)$"),
+        ("timm/swin_tiny_patch4_window7_224", r"--side 224,.*img_size=32\)$"),
+        ("timm/mixer_s16_224", r"--side 224,.*img_size=32\)$"),
+        ("timm/coatnet_0_rw_224", r"--side 224,.*img_size=32\)$"),  # says nothing of sizes itself
+        ("timm/inception_v4", r"--side 75, or data.load\(..., side=75\)\)$"),
+    ],
+)
+def test_a_size_that_a_network_does_not_take_is_named_beside_one_that_it_takes(name, words, capfd):
+    if name.startswith("timm"):
+        pytest.importorskip("timm")
+    with torch.device("meta"):
+        network, images = models.create(name, 10), torch.zeros(2, 3, 32, 32)
+    with pytest.raises(ValueError, match=f'"{name}" does not take images of .*{words}'):
+        network(images)
+    assert network.training and "Traceback" not in capfd.readouterr().err
+    side = int(words.partition("--side ")[2].partition(",")[0])
+    with torch.device("meta"):
+        assert network(torch.zeros(2, 3, side, side)).shape == (2, 10)
+
+
+def test_an_error_that_is_not_of_the_size_stays_what_it_is(monkeypatch):
+    network = models.create("torchvision/resnet18", 10)
+    with pytest.raises(ValueError, match="Expected more than 1 value per channel when training"):
+        network(torch.zeros(1, 3, 32, 32))
+    with pytest.raises(RuntimeError, match="expected m1 and m2 to have the same dtype|same dtype|type"):
+        network.eval()(torch.zeros(1, 3, 32, 32, dtype=torch.float64))
+
+    def fail(images):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(network, "_read", fail)
+    with pytest.raises(torch.OutOfMemoryError):
+        network(torch.zeros(1, 3, 32, 32))
+
+
+def test_an_option_that_a_library_does_not_know_is_named_beside_its_word_for_sizes():
+    for options in ({"img_size": 32}, {"image_size": 30}, {"depth": 3}):
+        with pytest.raises(ValueError, match=f'"torchvision/vit_b_16" does not take .*{[*options][0]}.*image_size$'):
+            models.create("torchvision/vit_b_16", 10, **options)
+    pytest.importorskip("timm")
+    with pytest.raises(ValueError, match='"timm/vit_tiny_patch16_224" does not take .*image_size.*img_size$'):
+        models.create("timm/vit_tiny_patch16_224", 10, image_size=32)
+
+
+def test_a_network_within_others_is_wrapped():
+    own = torchvision.models.resnet18(num_classes=7).eval()
+    for outer in (nn.DataParallel(own), torch.compile(own), torch.compile(nn.DataParallel(own))):
+        assert models.wrap(outer).network.conv1.weight is own.conv1.weight
+    ours = models.create("resnet8", 10)
+    assert models.wrap(nn.DataParallel(ours)) is ours
+
+
+def test_files_with_auxiliary_classifiers_load(tmp_path, capsys):
+    own = torchvision.models.googlenet(num_classes=10, init_weights=False)
+    torch.save({"model_state_dict": own.state_dict()}, tmp_path / "googlenet.pth")
+    network = models.load_weights(
+        models.create("torchvision/googlenet", 10, init_weights=False), tmp_path / "googlenet.pth"
+    )
+    assert 'from "model_state_dict", leaving out aux1.conv.conv.weight' in capsys.readouterr().out
+    assert torch.equal(network.state_dict()["fc.weight"], own.fc.weight)
+    assert network.train()(torch.randn(2, 3, 64, 64)).shape == (2, 10)

@@ -45,6 +45,21 @@ def test_neighbour_overlap(embeddings, networks, k):
     assert embeddings.shared(*lists) == pytest.approx(expected, abs=1e-12)
 
 
+def test_few_images_have_fewer_neighbours_and_may_have_no_silhouette(embeddings, networks):
+    few = networks[0][:5]
+    assert embeddings.nearest(few, 10).shape == embeddings.nearest_points(few[:, :2], 10).shape == (5, 4)
+    assert all(i not in row for i, row in enumerate(embeddings.nearest(few, 10)))
+    assert embeddings.neighbour_overlap(few, networks[1][:5], k=10) == 1
+    assert np.isnan(embeddings.silhouette(few, np.arange(5))) and np.isnan(embeddings.silhouette(few, np.zeros(5, int)))
+    assert embeddings.silhouette(few, [0, 0, 0, 1, 1]) == analysis.silhouette(few, [0, 0, 0, 1, 1])
+
+
+def test_the_mean_of_a_class_without_an_image(correlation, logits):
+    found = correlation.class_means(logits[0], np.arange(60) % 5, 6)
+    assert np.isnan(found[5]).all()
+    np.testing.assert_array_equal(found[:5], correlation.class_means(logits[0], np.arange(60) % 5, 5))
+
+
 @pytest.mark.parametrize("images", [8, 90])
 def test_both_forms_of_cka(embeddings, networks, images):
     teacher, student = (features[:images] for features in networks[:2])

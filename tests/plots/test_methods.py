@@ -133,3 +133,12 @@ def test_a_method_stands_in_each_of_its_places():
 def test_bad_input_is_refused(draw, message):
     with pytest.raises(ValueError, match=message):
         draw()
+
+
+@pytest.mark.parametrize("count", [4, 40])
+def test_classes_without_images_are_left_out_and_counted(count):
+    accuracy = np.where(np.arange(count) % 4, 50.0, np.nan)
+    (ax,) = plots.per_class_accuracy({"a": accuracy, "b": accuracy + 1}, [f"c{i}" for i in range(count)]).axes
+    names = [tick.get_text() for tick in ax.get_yticklabels()]
+    assert len(names) == min(3 * count // 4, 24) and not any(int(name[1:]) % 4 == 0 for name in names)
+    assert f"; {count // 4} without images left out" in ax.get_xlabel()

@@ -140,17 +140,6 @@ def test_bf16_stays_near_fp32_and_keeps_float32_weights(shapes):
     assert not torch.equal(numbers(exact.model), numbers(rounded.model))
 
 
-def test_a_plain_run_is_another_run_of_nearly_the_same_weights(tiny_sets, teacher):
-    fast, plain = (
-        training.distill(student(), teacher, *tiny_sets, "dcd+kd", FAST.but(epochs=1), plain=plain)
-        for plain in (False, True)
-    )
-    assert plain.config["plain"] and plain.run_dir != fast.run_dir
-    everything = numbers(plain.model, plain.objective), numbers(fast.model, fast.objective)
-    torch.testing.assert_close(*everything, rtol=0, atol=1e-4)
-    assert next(plain.model.parameters()).is_contiguous()
-
-
 def test_mismatches_are_named_before_anything_is_written(tiny_sets, shapes, teacher, tmp_path):
     folder = tmp_path / "run"
 
@@ -297,3 +286,88 @@ def test_the_first_stage_trains_what_its_loss_reaches_and_nothing_else(
         paraphraser = run.objective.losses["ft"].paraphraser
         assert torch.equal(numbers(paraphraser), first[2]), "frozen once its stage is over"
         assert paraphraser.encoder[0].weight.grad is None or not paraphraser.encoder[0].weight.grad.any()
+
+
+# Networks as others hand them over
+
+
+def wrappers(network):
+    compiled = torch.compile(network)
+    return {
+        "DataParallel": nn.DataParallel(network),
+        "compiled": compiled,
+        "both": nn.DataParallel(compiled),
+        "average": torch.optim.swa_utils.AveragedModel(network),
+    }
+
+
+@pytest.mark.parametrize("way", ["DataParallel", "compiled", "both", "average"])
+def test_a_wrapped_network_is_the_same_run_under_plain_names(tiny_sets, teacher, tmp_path, way, capsys):
+    run = training.distill(student(), teacher, *tiny_sets, "kd", FAST)
+    outer = wrappers(student())[way]
+    training.check_method(outer, wrappers(teacher)[way], tiny_sets[0], "ab", 16)
+    again = training.distill(outer, wrappers(teacher)[way], *tiny_sets, "kd", FAST)
+    assert again.run_dir == run.run_dir and again.model is models.unwrapped(outer)
+    assert "loaded" in capsys.readouterr().out
+    training.distill(wrappers(student())[way], teacher, *tiny_sets, "kd", FAST, run_dir=tmp_path / "run")  # anew
+    loaded = models.load_weights(student(seed=9), tmp_path / "run")
+    assert torch.equal(numbers(loaded), numbers(run.model))
+    alone = [training.train(network, *tiny_sets, FAST).run_dir for network in (student(), wrappers(student())[way])]
+    assert alone[0] == alone[1]
+    assert training.evaluate(nn.DataParallel(loaded), tiny_sets[1]) == training.evaluate(loaded, tiny_sets[1])
+
+
+def test_checking_a_method_leaves_both_networks_as_they_are(tiny_sets, teacher):
+    pupil = student()
+    before, modes = numbers(pupil, teacher.train()), [module.training for module in teacher.modules()]
+    for method in losses.names():
+        training.check_method(pupil, teacher, tiny_sets[0], method, 16, options=SMALL.get(method))
+    assert torch.equal(numbers(pupil, teacher), before)
+    assert [module.training for module in teacher.modules()] == modes and pupil.training
+
+
+class Own(nn.Module):
+    """A network of one's own; `answer` is what it returns, or raises."""
+
+    def __init__(self, answer, channels=3):
+        super().__init__()
+        self.conv, self.answer = nn.Conv2d(channels, 3, 1), answer
+
+    def features(self, images):
+        pooled = self.conv(images).mean((2, 3))
+        if isinstance(self.answer, Exception):
+            raise self.answer
+        return self.answer(pooled)
+
+
+@pytest.mark.parametrize(
+    ("network", "words"),
+    [
+        (Own(lambda x: models.Features([], x, x), channels=1),
+         r"RuntimeError: Given groups=1.*Its first convolution takes 1 channels: images here have three"),
+        (Own(KeyError("layer")), "KeyError: 'layer'$"),
+        (Own(NotImplementedError("no features yet")), "NotImplementedError: no features yet$"),
+        (Own(lambda x: x), "AttributeError: 'Tensor' object has no attribute 'logits'$"),
+        (Own(lambda x: ([], x, x)), "AttributeError: 'tuple' object has no attribute 'logits'$"),
+        (Own(lambda x: models.Features([], x, x[:, :, None, None])), r"the logits are \(2, 3, 1, 1\), expected"),
+    ],
+)  # fmt: skip
+def test_a_network_that_fails_is_named_before_anything_is_trained(tiny_sets, teacher, network, words):
+    place = r"\(Own\) fails on images of \(2, 3, 16, 16\): .*"
+    for call, role in (
+        (lambda: training.train(network, *tiny_sets, FAST), "network"),
+        (lambda: training.distill(student(), network, *tiny_sets, "kd", FAST), "teacher"),
+        (lambda: training.check_method(network, teacher, tiny_sets[0], "kd", 16), "student"),
+    ):
+        with pytest.raises(ValueError, match=f"the {role} {place}{words}") as refusal:
+            call()
+        assert refusal.value.__cause__ is not None and network.training
+
+
+def test_a_network_of_one_channel_among_ours_is_refused_and_a_full_device_is_not_its_fault(tiny_sets):
+    grey = student()
+    grey.conv1 = nn.Conv2d(1, 16, 3, padding=1, bias=False)
+    with pytest.raises(ValueError, match=r"network \(resnet8\) fails on .*takes 1 channels: images here have three"):
+        training.train(grey, *tiny_sets, FAST)
+    with pytest.raises(torch.OutOfMemoryError):
+        training.train(Own(torch.OutOfMemoryError("out of memory")), *tiny_sets, FAST)

@@ -307,8 +307,8 @@ def method(name="mine", **parts):
 def registered(computed):
     """Return the config of a run with a method of one's own."""
 
-    def config(method, spelled=None):
-        losses.register(method)
+    def config(method, spelled=None, **choices):
+        losses.register(method, **choices)
         try:
             return computed(small(), small(1), method=spelled or method.name)
         finally:
@@ -438,8 +438,6 @@ CHANGES = {
         "test": lambda sets: sets,
         "recipe": lambda sets: (FAST, FAST.but(epochs=3)),
         "seed": lambda sets: (0, 1),
-        "plain": lambda sets: (False, True),
-        "compile": lambda sets: (False, True),
     },
     training.distill: {
         "student": lambda sets: (small(0), small(1)),
@@ -451,9 +449,6 @@ CHANGES = {
         "seed": lambda sets: (0, 1),
         "weights": lambda sets: (None, {"dcd": 2.0}),
         "options": lambda sets: (None, {"alpha": 0.25}),
-        "cache": lambda sets: ("auto", "auto:fp16"),
-        "plain": lambda sets: (False, True),
-        "compile": lambda sets: (False, True),
     },
     models.create: {
         "name": lambda sets: ("resnet8", "resnet14"),
@@ -493,10 +488,10 @@ SAME = {
     },
     training.distill: {
         "run_dir": lambda sets: (None, "elsewhere"), "wait": lambda sets: (True, False),
-        "retrain": lambda sets: (False, True),
+        "retrain": lambda sets: (False, True), "cache": lambda sets: ("auto", "off"),
     },
     models.create: {},
-    losses.register: {},
+    losses.register: {"replace": lambda sets: (False, True)},
     losses.Method: {"source": lambda sets: ("", "A paper, 2026")},
     training.Recipe: {},
 }
@@ -527,7 +522,7 @@ def test_a_parameter_changes_the_config_if_it_changes_the_result(
         if function is training.Recipe:
             return computed(recipe=dataclasses.replace(FAST, **{name: value}))
         if function is losses.register:
-            return registered(value)
+            return registered(value) if name == "method" else registered(method(), replace=value)
         if function is losses.Method:
             changed = dataclasses.replace(method(factor="1.0"), beside=1.0)
             changed = dataclasses.replace(changed, **{name: value})

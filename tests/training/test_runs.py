@@ -98,10 +98,12 @@ def test_the_record_is_there_from_the_first_moment(distilled, tmp_path, monkeypa
 def test_a_folder_of_another_run_is_refused_and_left_alone(distilled, tmp_path):
     distilled()
     before = {path.name: path.read_bytes() for path in (tmp_path / "run").iterdir()}
-    with pytest.raises(ValueError, match="recipe.epochs is 1 there and 3 here"):
+    why = "No run goes on to another number of epochs: it decides the learning rate of every step"
+    with pytest.raises(ValueError, match=f"epochs is 1 there and 3 here. {why}. Choose another run_dir, or none"):
         distilled(epochs=3)
-    with pytest.raises(ValueError, match="holds another run: network.name is 'resnet8' there and 'resnet14' here"):
+    with pytest.raises(ValueError, match="network.name is 'resnet8' there and 'resnet14' here") as refused:
         distilled(network="resnet14")
+    assert "another run: network.name" in str(refused.value) and why not in str(refused.value)
     assert before == {path.name: path.read_bytes() for path in (tmp_path / "run").iterdir()}
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "thesis.tex").write_text("precious", encoding="utf-8")
@@ -257,6 +259,60 @@ def test_a_run_that_failed_is_not_tried_again_by_itself(distilled, tmp_path, mon
     shutil.rmtree(tmp_path / "run")
     monkeypatch.setattr(Broken, "limit", 1000)
     assert distilled(epochs=2).record["state"] == "finished"
+
+
+@pytest.mark.parametrize("part", ["weights", "outputs"])
+def test_a_run_without_finite_answers_has_failed(tiny_sets, tmp_path, monkeypatch, part):
+    class Lost(type(student())):
+        def forward(self, images):  # as `evaluate` asks; training reads the features
+            return super().forward(images) * (1 if part == "weights" else float("nan"))
+
+    network = student()
+    network.__class__ = Lost
+    if part == "weights":
+        monkeypatch.setattr(loop, "make_optimizer", lambda job: Careless(job.model.parameters(), lr=1.0))
+    for error, message in ((training.NonFiniteLoss, f"{part} .*not finite"), (training.RunFailed, "finite.*as before")):
+        with pytest.raises(error, match=message):
+            training.train(network, *tiny_sets, FAST, run_dir=tmp_path / "run")
+        network.load_state_dict(student().state_dict())
+    record = read_record(tmp_path / "run/result.json")
+    assert record["state"] == "failed" and "accuracy" not in record and record["history"] == []
+
+
+class Careless(torch.optim.SGD):
+    """Breaks a weight in the last step of an epoch."""
+
+    def step(self, *arguments):
+        self.steps = getattr(self, "steps", 0) + 1
+        if self.steps == 3:
+            with torch.no_grad():
+                self.param_groups[0]["params"][0][0] = float("inf")
+
+
+CELL = """
+from torch import nn
+from dcd_utils import losses
+class Mine(nn.Module):
+    def forward(self, student, teacher):
+        return FACTOR * (student - teacher).square().mean()
+losses.register(losses.Method("mine", lambda *_: Mine(), "logits", 1.0))
+"""
+
+
+def test_a_loss_of_ones_own_that_was_changed_and_registered_again_is_another_run(distilled, monkeypatch):
+    def run_cell(factor):
+        exec(CELL.replace("FACTOR", factor), {"__name__": "cells"})
+        return distilled(method="mine")
+
+    try:
+        first = run_cell("1.0")
+        with monkeypatch.context() as patch:
+            patch.setattr(stages, "fit", never)
+            assert run_cell("1.0").record == first.record
+            with pytest.raises(ValueError, match="holds another run: code.mine: its code was changed"):
+                run_cell("2.0")
+    finally:
+        losses.METHODS.pop("mine", None)
 
 
 def test_runs_of_the_course_are_loaded_unless_one_retrains(tiny_sets, tmp_path, monkeypatch, capsys):

@@ -142,14 +142,12 @@ def never(*arguments):
     raise AssertionError("must not be called")
 
 
-@pytest.mark.parametrize(
-    "device, fixed, number", [("cpu", False, 1), ("cpu", True, 4), ("cuda", False, 4), ("mps", False, 4)]
-)
-def test_where_there_is_nothing_to_choose_nothing_is_touched(machine, monkeypatch, device, fixed, number):
+@pytest.mark.parametrize("device, number", [("cpu", 1), ("cuda", 4), ("mps", 4)])
+def test_where_there_is_nothing_to_choose_nothing_is_touched(machine, monkeypatch, device, number):
     machine.threads = number
     monkeypatch.setattr(torch, "set_num_threads", never)
     monkeypatch.setattr(threads, "speed", never)
-    with threads.fastest(torch.device(device), fixed):
+    with threads.fastest(torch.device(device)):
         machine.clock += 100
         threads.settle()
 
@@ -196,15 +194,6 @@ def test_with_one_thread_training_probes_nothing(tiny_sets, machine, monkeypatch
     trained, used = job(tiny_sets, machine)
     loop.fit(trained)
     assert used == 8 * [1]
-
-
-@pytest.mark.parametrize("way", ["plain", "compile"])
-def test_the_plain_way_and_compiled_code_keep_their_number(tiny_sets, machine, monkeypatch, way):
-    monkeypatch.setattr(loop, "compiled", lambda features: features)
-    machine.busy()
-    trained, used = job(tiny_sets, machine, test=None, **{way: True})
-    loop.fit(trained)
-    assert used == 6 * [4] and not machine.probes
 
 
 def test_evaluation_chooses_between_its_batches(tiny_sets, machine):

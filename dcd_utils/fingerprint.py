@@ -193,6 +193,8 @@ def _library(module_name: str | None) -> str | None:
     root = (module_name or "").partition(".")[0]
     if root in _SETTLED or root in sys.stdlib_module_names - {"__main__"}:
         return ""
+    if root == "__main__":  # whatever program runs it
+        return None
     try:
         path = inspect.getfile(sys.modules[root])
     except (KeyError, TypeError, OSError):

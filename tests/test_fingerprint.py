@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from dcd_utils import losses
-from dcd_utils.fingerprint import fingerprint, is_settled
+from dcd_utils.fingerprint import _library, fingerprint, is_settled
 
 SOURCE = """
 import dataclasses, torch
@@ -116,3 +116,17 @@ def test_the_package_and_libraries_are_known_by_their_names():
     assert is_settled(losses.KDLoss()) and not is_settled(nn.Linear(1, 1)) and not is_settled(len)
     before = fingerprint(losses.KDLoss, "loss")
     assert before == fingerprint(losses.KDLoss, "loss") != fingerprint(losses.DCDLoss, "loss")
+
+
+def test_code_of_the_program_that_runs_is_somebodys_own_wherever_that_program_lies(monkeypatch):
+    """As of a class written into a script that a tool of site-packages runs."""
+    program = types.ModuleType("__main__")
+    program.__file__ = "/somewhere/site-packages/tool/__main__.py"
+    monkeypatch.setitem(sys.modules, "__main__", program)
+    _library.cache_clear()
+    prints = []
+    for factor in (2, 3):
+        namespace = {"__name__": "__main__"}
+        exec(f"def loss(x):\n    return {factor} * x", namespace)
+        prints.append(fingerprint(namespace["loss"], "loss"))
+    assert prints[0] != prints[1]

@@ -11,27 +11,21 @@ from dcd_utils.data.image_set import ImageSet
 MEAN, STD = (0.5071, 0.4867, 0.4408), (0.2675, 0.2565, 0.2761)
 
 SUPERCLASSES = {
-    "aquatic mammals": "beaver dolphin otter seal whale",
-    "fish": "aquarium_fish flatfish ray shark trout",
-    "flowers": "orchid poppy rose sunflower tulip",
-    "food containers": "bottle bowl can cup plate",
+    "aquatic mammals": "beaver dolphin otter seal whale", "fish": "aquarium_fish flatfish ray shark trout",
+    "flowers": "orchid poppy rose sunflower tulip", "food containers": "bottle bowl can cup plate",
     "fruit and vegetables": "apple mushroom orange pear sweet_pepper",
     "household electrical devices": "clock keyboard lamp telephone television",
-    "household furniture": "bed chair couch table wardrobe",
-    "insects": "bee beetle butterfly caterpillar cockroach",
+    "household furniture": "bed chair couch table wardrobe", "insects": "bee beetle butterfly caterpillar cockroach",
     "large carnivores": "bear leopard lion tiger wolf",
     "large man-made outdoor things": "bridge castle house road skyscraper",
     "large natural outdoor scenes": "cloud forest mountain plain sea",
     "large omnivores and herbivores": "camel cattle chimpanzee elephant kangaroo",
     "medium-sized mammals": "fox porcupine possum raccoon skunk",
-    "non-insect invertebrates": "crab lobster snail spider worm",
-    "people": "baby boy girl man woman",
-    "reptiles": "crocodile dinosaur lizard snake turtle",
-    "small mammals": "hamster mouse rabbit shrew squirrel",
+    "non-insect invertebrates": "crab lobster snail spider worm", "people": "baby boy girl man woman",
+    "reptiles": "crocodile dinosaur lizard snake turtle", "small mammals": "hamster mouse rabbit shrew squirrel",
     "trees": "maple_tree oak_tree palm_tree pine_tree willow_tree",
-    "vehicles 1": "bicycle bus motorcycle pickup_truck train",
-    "vehicles 2": "lawn_mower rocket streetcar tank tractor",
-}
+    "vehicles 1": "bicycle bus motorcycle pickup_truck train", "vehicles 2": "lawn_mower rocket streetcar tank tractor",
+}  # fmt: skip
 _SUPERCLASS_OF = {name: index for index, names in enumerate(SUPERCLASSES.values()) for name in names.split()}
 
 

@@ -106,19 +106,18 @@ def cached(name: str, key, make: Callable[[], dict[str, np.ndarray]]) -> dict[st
     from safetensors import SafetensorError, safe_open
     from safetensors.numpy import save
 
+    def checksum(arrays):
+        return runtime.digest({part: torch.from_numpy(arrays[part]) for part in sorted(arrays)})
+
     key_digest = files.sha256(json.dumps([_FORMAT, key], sort_keys=True).encode())[:16]
     path = files.data_dir() / "cache" / f"{name}-{key_digest}.safetensors"
     with contextlib.suppress(OSError, SafetensorError), safe_open(path, "numpy") as file:  # absent, or damaged
         arrays = {part: file.get_tensor(part) for part in file.keys()}  # noqa: SIM118, it is no dictionary
-        if (file.metadata() or {}).get("sha256") == _checksum(arrays):
+        if (file.metadata() or {}).get("sha256") == checksum(arrays):
             return arrays
     arrays = make()
     try:
-        files.write_whole(path, save(arrays, {"sha256": _checksum(arrays)}))
+        files.write_whole(path, save(arrays, {"sha256": checksum(arrays)}))
     except OSError as error:
         print(f'the decoded images could not be kept at "{path}" ({error}); they will be decoded again next time')
     return arrays
-
-
-def _checksum(arrays: dict[str, np.ndarray]) -> str:
-    return runtime.digest({name: torch.from_numpy(arrays[name]) for name in sorted(arrays)})

@@ -2,12 +2,11 @@
 
 An image shows one textured shape in the light of a lamp, with its shadow, on a cloudy ground, and one small distractor.
 A class is a shape with a texture; its superclass is the shape. As in photographs, colours are a hint and no more: each
-shape lies on grounds around a hue of its own, each texture has a first colour around one. The lamp shines on the shape:
-it is mostly brighter than its ground, and its marks are darker. (Where either may be the brighter, a small network
-learns nothing for a while, and for how long is a matter of luck. What it finds hard to the end is a square with its
-corners cut beside a disc.) The images are always the same, on every processor: NumPy's generator counts in integers,
-and what follows is arithmetic that the IEEE standard fixes to the last bit (the few functions that it does not fix, as
-the square root of a sum, only say on which side of an edge a point lies).
+shape lies on grounds around a hue of its own, each texture has a first colour around one. The lamp makes a
+shape mostly brighter than its ground (where either may be, a small network learns nothing for a while, and for how long
+is a matter of luck); its marks are darker. The images are the same on every processor: NumPy's generator counts in
+integers, and what follows is arithmetic that the IEEE standard fixes to the last bit (the few functions that it does
+not fix only say on which side of an edge a point lies).
 """
 
 from collections.abc import Callable, Mapping

@@ -67,8 +67,7 @@ def _train(archive: zipfile.ZipFile, wnids: dict[str, int]) -> dict[str, int]:
     """File -> class, sorted by class and name."""
     images = re.findall(rf"^({_TOP}train/(\w+)/images/[^/\n]+\.JPEG)$", "\n".join(archive.namelist()), re.MULTILINE)
     if disputed := sorted({*wnids} ^ {wnid for _, wnid in images}):
-        advice = "each line of the one needs images in the other. Fetch the archive again"
-        raise ValueError(f"wnids.txt and train/ of {FILENAME} disagree about {', '.join(disputed[:5])}: {advice}")
+        raise ValueError(f"wnids.txt and train/ of {FILENAME} disagree about {', '.join(disputed[:5])}: fetch it again")
     return {name: wnids[wnid] for name, wnid in sorted(images)}
 
 

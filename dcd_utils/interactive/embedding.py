@@ -44,15 +44,14 @@ def embedding_explorer(
             expected = f"integers [{count}] from 0 to {len(names) - 1}, a class for each label"
             raise ValueError(f"{what} are {array.dtype} {array.shape}, or no class numbers: expected {expected}")
     data = {"image": [_address(image) for image in images.transpose(0, 2, 3, 1)], "class": names[labels].tolist()}
-    facts = [("class", "@class")]
     for i, (name, xy) in enumerate(maps.items()):
         if xy.shape != (count, 2):
             raise ValueError(f'map "{name}" is {xy.shape}: expected [{count}, 2], one point for each label')
         data[f"x{i}"], data[f"y{i}"] = xy.astype(np.float32).T
-    for i, (network, predicted) in enumerate(predictions.items()):
+    for i, predicted in enumerate(predictions.values()):
         marks = np.where(predicted == labels, " ✓", " ✗")
         data[f"shown{i}"] = [f"{name}{mark}" for name, mark in zip(names[predicted], marks, strict=True)]
-        facts.append((network, f"@shown{i}"))
+    facts = [("class", "@class"), *((network, f"@shown{i}") for i, network in enumerate(predictions))]
     source = ColumnDataSource(data)
     height, width = images.shape[2:]
     size = f"width: {round(112 * width / height)}px; height: 112px; image-rendering: pixelated"
@@ -60,9 +59,8 @@ def embedding_explorer(
 
     diameter = float(np.clip(300 / np.sqrt(count), 4, 9))
     points_look = {"size": diameter, "line_color": None, "alpha": 0.75, "nonselection_alpha": 0.06, "source": source}
-    title, size = "Hover over a point to see its image", 460 if len(maps) == 1 else 360
-    axes = ("map dimension 1", "map dimension 2", size, "box_select,lasso_select,tap")
-    plots = [panel(name or title, *axes) for name in maps]
+    axes = ("map dimension 1", "map dimension 2", 460 if len(maps) == 1 else 360, "box_select,lasso_select,tap")
+    plots = [panel(name or "Hover over a point to see its image", *axes) for name in maps]
     home = plots[min(1, len(maps) - 1)]  # one legend, at the end of the first row
     legend_items, groups, unseen = [], [], ColumnDataSource({"nowhere": [np.nan]})
     for group in class_groups(classes, superclasses, superclass_names):

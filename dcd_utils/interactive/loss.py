@@ -53,8 +53,7 @@ class LossExplorer(widgets.VBox):
         self.exp_t = widgets.FloatLogSlider(description="exp(t)", **log_range, **look)
         self.bias = widgets.FloatSlider(value=0.0, min=-10, max=10, step=0.5, description="bias b", **look)
         self.alpha = widgets.FloatSlider(value=0.5, min=0, max=2, step=0.05, description="alpha", **look)
-        self.picture = widgets.HTML()
-        self.sentence = widgets.HTML("Move a slider: this line says what changed.")
+        self.picture, self.sentence = widgets.HTML(), widgets.HTML("Move a slider: this line says what changed.")
         self._moving = None
         self._compute()
         for name in self._settings:

@@ -45,11 +45,9 @@ def create(name: str, num_classes: int, seed: int | None = None, pretrained: boo
         raise ValueError(f'network "{name}" does not exist: {advice}')
     if not isinstance(num_classes, int) or num_classes < 2:
         raise ValueError(f"num_classes={num_classes} was given: pass the number of classes, at least 2")
-    if pretrained:
-        options = {"pretrained": True, **options}
+    options = {"pretrained": True, **options} if pretrained else options
     if options and not from_library:
-        advice = "for published weights of the course's own networks, use models.load_weights"
-        raise ValueError(f'"{name}" takes no {", ".join(options)}: {advice}')
+        raise ValueError(f'"{name}" takes no {", ".join(options)}: published weights are read by models.load_weights')
     build = partial(libraries.build, name) if from_library else _NETWORKS[name]
     with runtime.seeded("weights", name, seed) if seed is not None else nullcontext():
         network = build(num_classes, **options)

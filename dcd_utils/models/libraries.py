@@ -1,7 +1,5 @@
 """Networks of torchvision and timm as teachers or students: their own layers and tensor names, our `features`."""
 
-from __future__ import annotations
-
 import contextlib
 import copy
 import difflib
@@ -123,7 +121,7 @@ class TorchvisionNetwork(LibraryNetwork):
         maps = [output for name, output in outputs.items() if name.startswith("map")]
         return Features(maps, outputs["pooled"], outputs["logits"])
 
-    def __deepcopy__(self, memo: dict) -> TorchvisionNetwork:
+    def __deepcopy__(self, memo: dict) -> Network:
         twin = type(self).__new__(type(self))
         memo[id(self)] = twin
         twin.__dict__.update(copy.deepcopy(self.__dict__, memo))
@@ -189,8 +187,7 @@ def _map_nodes(names: list[str], nodes: dict, outputs: dict, layers: dict[str, n
     """The last node at each resolution that everything flows through: never one branch of a block."""
     flow = [name for name in names if nodes[name].op != "get_attr" and _carries_tensor(outputs[name])]
     place = {nodes[name]: index for index, name in enumerate(flow)}
-    last_at: dict[int, str] = {}
-    read_until = 0  # the place of the last reader of what came before
+    last_at, read_until = {}, 0  # name by resolution; the place of the last reader of what came before
     for index, name in enumerate(flow):
         node, shape = nodes[name], getattr(outputs[name], "shape", ())
         is_map = len(shape) == 4 and shape[0] == 2 and shape[2] == shape[3] > 1

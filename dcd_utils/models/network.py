@@ -32,8 +32,7 @@ class Network(nn.Module):
                 the logits stay the same. A wide ResNet's map then is the next batch norm's output; MobileNetV2's stages
                 end without a ReLU and stay the same; the channels of ShuffleV2's are not shuffled yet.
 
-        Raises:
-            ValueError: a side below 16 pixels, another shape, or preactivation asked of a library's network.
+        Raises ValueError for a side below 16 pixels, another shape, or preactivation asked of a library's network.
         """
         if images.ndim != 4 or images.shape[1] != 3 or min(images.shape[2:]) < 16:
             raise ValueError(f"images are {tuple(images.shape)}: expected [B, 3, H, W], H and W of at least 16 pixels")

@@ -101,8 +101,8 @@ class ShuffleV2(StagedNetwork):
         super().__init__()
         self.conv1, self.bn1 = conv_bn(3, STEM, 1)
         for index, (blocks, channels_in, channels) in enumerate(((4, STEM, 116), (8, 116, 232), (4, 232, 464)), 1):
-            rest = [SplitBlock(channels) for _ in range(blocks - 1)]
-            self.add_module(f"layer{index}", nn.Sequential(DownBlock(channels_in, channels), *rest))
+            stage = DownBlock(channels_in, channels), *[SplitBlock(channels) for _ in range(blocks - 1)]
+            self.add_module(f"layer{index}", nn.Sequential(*stage))
         self.conv2, self.bn2 = conv_bn(464, 1024, 1)
         self.linear = nn.Linear(1024, num_classes)
 

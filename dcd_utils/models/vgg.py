@@ -26,10 +26,9 @@ class VGG(Network):
 
     @staticmethod
     def _stage(convolutions: int, channels_in: int, channels: int) -> nn.Sequential:
-        layers: list[nn.Module] = []
+        layers = []
         for _ in range(convolutions):
-            convolution = nn.Conv2d(channels_in, channels, 3, padding=1)
-            layers += [convolution, nn.BatchNorm2d(channels), nn.ReLU(inplace=True)]
+            layers += [nn.Conv2d(channels_in, channels, 3, padding=1), nn.BatchNorm2d(channels), nn.ReLU(inplace=True)]
             channels_in = channels
         return nn.Sequential(*layers[:-1])  # `_run` applies the last ReLU
 

@@ -45,8 +45,7 @@ def load_weights(model: nn.Module, path: str | os.PathLike, replace_head: bool =
             not fit the model (they are listed), or hold numbers that no training leaves. The model is then unchanged.
     """
     path, network = Path(path), unwrapped(model)
-    if path.is_dir():
-        path = path / "weights.safetensors"
+    path = path / "weights.safetensors" if path.is_dir() else path
     if not path.is_file():
         raise FileNotFoundError(f'no weights at "{path}": pass a .safetensors or .pth file or a finished run\'s folder')
     name, own = getattr(network, "name", type(network).__name__), network.state_dict(keep_vars=True)

@@ -22,7 +22,6 @@ class ImageSet:
         superclasses: for each class the index of its superclass, or None.
         superclass_names: a name for each superclass, or None.
         mean, std: per channel, of pixel values in [0, 1], used by `normalize`.
-        channels_last: how batches lie in memory; the numbers are the same.
         name: what logs and tables call the data; it is no part of the digest.
     """
 
@@ -33,7 +32,6 @@ class ImageSet:
     std: tuple[float, float, float]
     superclasses: tuple[int, ...] | None = None
     superclass_names: tuple[str, ...] | None = None
-    channels_last: bool = True
     name: str = field(default="", kw_only=True)
     _memo: dict = field(default_factory=dict, init=False, repr=False)  # never shared with a set made from this one
 
@@ -123,8 +121,7 @@ class ImageSet:
             mean, std = (torch.tensor(values, device=images.device).view(3, 1, 1) for values in (self.mean, self.std))
             self._memo[images.device] = 1 / (255 * std), mean / std
         factor, shift = self._memo[images.device]
-        layout = torch.channels_last if self.channels_last else torch.contiguous_format
-        return images.to(torch.float32, memory_format=layout).mul_(factor).sub_(shift)
+        return images.to(torch.float32, memory_format=torch.channels_last).mul_(factor).sub_(shift)
 
     def batch(self, indices: Tensor, views: Tensor | None = None) -> Tensor:
         """Normalised images [B, 3, H, W] at `indices`, each in its view (None: as it is)."""

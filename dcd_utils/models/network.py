@@ -67,7 +67,7 @@ class StagedNetwork(Network):
 def unwrapped(network: nn.Module) -> nn.Module:
     """The network within torch.compile, DataParallel, DistributedDataParallel or AveragedModel; another as it is."""
     wrappers = nn.DataParallel, nn.parallel.DistributedDataParallel, AveragedModel
-    while (inner := network._modules.get("_orig_mod")) is not None or isinstance(network, wrappers):
+    while (inner := getattr(network, "_modules", {}).get("_orig_mod")) is not None or isinstance(network, wrappers):
         network = network.module if inner is None else inner
     return network
 

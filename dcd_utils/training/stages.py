@@ -19,8 +19,6 @@ def learn(job: Job, folder: RunFolder, teacher: nn.Module | None, cache: str, la
     if device.type == "cpu":
         runtime.reuse_freed_memory()
     if device.type in ("cuda", "cpu"):  # convolutions run faster with the channels last
-        train, test = (replace(images, channels_last=True) for images in (job.train, job.test))
-        job = replace(job, train=train, test=test)
         for network in (job.model, teacher) if teacher is not None else (job.model,):
             network.to(memory_format=torch.channels_last)
     job.model.to(device), job.objective.to(device)

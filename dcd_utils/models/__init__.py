@@ -38,6 +38,7 @@ def create(name: str, num_classes: int, seed: int | None = None, pretrained: boo
         ValueError: unknown name (the message lists the names), fewer than 2 classes, options that the network does not
             take, or pretrained for one of `names()`.
         ImportError: a network of timm, which is not installed.
+        RuntimeError: published weights that cannot be downloaded.
     """
     from_library = "/" in name and name.partition("/")[0] in libraries.LIBRARIES
     if name not in _NETWORKS and not from_library:

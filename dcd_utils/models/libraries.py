@@ -38,6 +38,11 @@ def build(name: str, num_classes: int, pretrained: bool = False, **options) -> N
     except (TypeError, AssertionError) as error:
         advice = f"{library} calls the size that a transformer is made for {LIBRARIES[library]}"
         raise ValueError(f'"{name}" does not take {options}: {error}. {advice}') from error
+    except (OSError, RuntimeError) as error:
+        if not pretrained:
+            raise
+        advice = "try again where there is a network, or take them from a file (models.load_weights, --teacher-weights)"
+        raise RuntimeError(f'the published weights of "{name}" cannot be had ({error}): {advice}') from error
     return wrap(network, num_classes)
 
 

@@ -1,4 +1,5 @@
 import copy
+import urllib.error
 import sys
 
 import pytest
@@ -112,6 +113,18 @@ def test_pretrained_is_passed_through(monkeypatch):
     assert asked == {"name": "resnet18", "weights": "DEFAULT"}
     assert network(torch.randn(2, 3, 32, 32)).shape == (2, 10) and network.options == {"pretrained": True}
     assert copy.deepcopy(network).options == {"pretrained": True}
+
+
+def test_published_weights_that_cannot_be_had_are_named_and_what_to_do(monkeypatch):
+    def get_model(name, **options):
+        raise urllib.error.URLError("Name or service not known")
+
+    monkeypatch.setattr(torchvision.models, "get_model", get_model)
+    words = 'published weights of "torchvision/resnet18" cannot be had .*not known.*--teacher-weights'
+    with pytest.raises(RuntimeError, match=words):
+        models.create("torchvision/resnet18", 10, pretrained=True)
+    with pytest.raises(OSError):
+        models.create("torchvision/resnet18", 10)
 
 
 class Mine(nn.Module):

@@ -1,6 +1,6 @@
 import copy
-import urllib.error
 import sys
+import urllib.error
 
 import pytest
 import torch

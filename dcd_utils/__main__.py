@@ -159,7 +159,7 @@ def _prepare(options):
     if {"train_size", "test_size"} & set(sizes) and profile.dataset not in _DRAWN:
         drawn = " and ".join(_DRAWN)
         raise ValueError(f'"{profile.dataset}" has the size it has: only {drawn} take --train-size and --test-size')
-    if "side" in sizes and profile.dataset in _AT_32:
+    if "side" in sizes and profile.dataset in _AT_32 and not (options.root and profile.dataset in _DRAWN):
         raise ValueError(f'"{profile.dataset}" has images of 32x32: only files of your own take --side')
     sets = profile.load(**sizes)
     if options.hold_out is not None:
@@ -186,6 +186,7 @@ def _train(options) -> None:
 
 def _distill(options) -> None:
     profile, train, test = _prepare(options)
+    print(f"teacher {profile.teacher}, student {profile.student}, method {options.method}")
     if options.method.lower() == "alone":
         raise ValueError('"alone" distils nothing: python -m dcd_utils train --network STUDENT trains on labels alone')
     student = models.create(profile.student, train.num_classes, seed=options.seed)

@@ -176,7 +176,9 @@ def test_a_grid_on_held_out_images_says_so(small_shapes, shapes, tmp_path, capsy
     monkeypatch.setattr(experiments.Profile, "load", lambda self, **options: shapes)
     grid = ["--pairs", "resnet8:resnet8", "--methods", "alone", "--seeds", "0", "--hold-out", "180", *QUICKLY]
     assert main(["reproduce", *grid, "--results", str(tmp_path / "r")]) == 0
-    assert "on shapes, 180 training images held out to test on: 1 epoch" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "on shapes, 180 training images held out to test on: 1 epoch" in said
+    assert "top-1 % on these." in said and "on the test images" not in said
 
 
 WRONG = {
@@ -212,6 +214,12 @@ def test_what_is_wrong_is_said_before_anything_is_trained(small_shapes, untraine
     assert main(arguments) == 1
     said = capsys.readouterr().err
     assert said.startswith("python -m dcd_utils: ") and words in said
+
+
+@pytest.mark.parametrize("side", [[], ["--side", "64"]])
+def test_a_root_without_a_data_set_is_no_run_on_shapes(untrained, capsys, side):
+    assert main(["distill", "--root", "my_images", *side]) == 1
+    assert 'it takes no root: did you mean the data set "folder" (--dataset folder)?' in capsys.readouterr().err
 
 
 def test_distill_takes_a_teacher_from_a_file(small_shapes, tmp_path, capsys):

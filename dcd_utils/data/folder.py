@@ -44,10 +44,12 @@ def _part(root: Path, *names: str) -> Path:
         if folders[0].name != names[0]:
             print(f'no folder "{root / names[0]}": "{folders[0]}" is read in its place')
         return folders[0]
-    holds = sorted(place.name for place in root.iterdir() if place.is_dir()) if root.is_dir() else []
-    found = "there are " + (", ".join(holds[:5]) or "no folders") + " and more" * (len(holds) > 5)
     expected = f"expected {root}/train/<class>/<image> and {root}/test/<class>/<image>"
-    raise FileNotFoundError(f'no folder "{root / names[0]}": {expected}, {found}. See docs/inputs.md')
+    if not root.is_dir():
+        raise FileNotFoundError(f'no folder "{root.absolute()}": {expected}')
+    holds = sorted(place.name for place in root.iterdir() if place.is_dir())
+    found = "there are " + (", ".join(holds[:5]) or "no folders") + " and more" * (len(holds) > 5)
+    raise FileNotFoundError(f'no folder "{root / names[0]}": {expected}, {found}. See docs/your_own.md')
 
 
 def _list(folder: Path) -> dict[str, list[tuple[Path, str, int, int]]]:

@@ -42,7 +42,7 @@ class Exported:
             lines.append(f"{role:8} {name:{width}} {size / 1e6:8.2f} MB {ms:8.2f} ms for one image")
         if "teacher" in self.networks:
             (_, size, ms), (_, teacher_size, teacher_ms) = self.networks.values()
-            ratio = f"{teacher_size / size:.1f} times smaller than the teacher, {teacher_ms / ms:.1f} times as fast"
+            ratio = f"{teacher_size / size:.2g} times smaller than the teacher, {teacher_ms / ms:.2g} times as fast"
             lines.append(f"{ratio} (CPU, {self.threads} thread{'s' * (self.threads > 1)})")
         return "\n".join(lines)
 
@@ -67,6 +67,8 @@ def export(run: Run | str | os.PathLike, to: str = "onnx", path: str | os.PathLi
     """
     if to not in FORMATS:
         raise ValueError(f'"{to}" was given: export to one of {", ".join(FORMATS)}')
+    if path is not None and (Path(path).is_dir() or Path(path).suffix in {*FORMATS.values()} - {FORMATS[to]}):
+        raise ValueError(f'"{path}" was given for a file of {to}: name a file that ends in {FORMATS[to]}')
     run = run if isinstance(run, Run) else _read_run(Path(run))
     config, data = run.config, run.record["data"]
     networks = {"student" if "teacher" in config else "network": (run.model, config["network"])}
@@ -180,11 +182,12 @@ _WRITERS = {"onnx": _onnx, "torchscript": _torchscript, "safetensors": _safetens
 
 
 def _milliseconds(answers: list[Callable[[Tensor], Tensor]], image: Tensor) -> list[float]:
-    """The median time of a call of each, in turn, after some that warm up."""
+    """The median time of a call of each: rows of ten in turn, the first two of a row warm up."""
     times: list[list[float]] = [[] for _ in answers]
-    for _ in range(40):
+    for _ in range(5):
         for answer, taken in zip(answers, times, strict=True):
-            start = time.perf_counter()
-            answer(image)
-            taken.append(1000 * (time.perf_counter() - start))
-    return [statistics.median(taken[10:]) for taken in times]
+            for call in range(10):
+                start = time.perf_counter()
+                answer(image)
+                taken += [1000 * (time.perf_counter() - start)] * (call > 1)
+    return [*map(statistics.median, times)]

@@ -57,7 +57,8 @@ def _training_table(part: pd.DataFrame) -> str:
     columns = {"": [names.get(method, title(method)) for method in methods]}
     columns |= _statistics(part, methods) | {"accuracy of every seed": seeds}
     pair = _pairs([_pair(part)]) if paired_up else first.student
-    text = f"{pair} on {first.dataset}: {_settings(part)}, last epoch, top-1 % on the test images. "
+    tested = "these" if "held out" in first.dataset else "the test images"
+    text = f"{pair} on {first.dataset}: {_settings(part)}, last epoch, top-1 % on {tested}. "
     text += f"{_machines(finished if len(finished) else part)}\n\n"
     text += markdown(columns, zip(*columns.values(), strict=True))
     if KD_AS_PARTNER not in methods and any(map(_has_kd_behind, methods)):

@@ -48,7 +48,8 @@ def create(name: str, num_classes: int, seed: int | None = None, pretrained: boo
         raise ValueError(f"num_classes={num_classes} was given: pass the number of classes, at least 2")
     options = {"pretrained": True, **options} if pretrained else options
     if options and not from_library:
-        raise ValueError(f'"{name}" takes no {", ".join(options)}: published weights are read by models.load_weights')
+        advice = "its weights come from a file (models.load_weights, --teacher-weights FILE) or from training"
+        raise ValueError(f'"{name}" takes no {", ".join(options)}: {advice}')
     build = partial(libraries.build, name) if from_library else _NETWORKS[name]
     with runtime.seeded("weights", name, seed) if seed is not None else nullcontext():
         network = build(num_classes, **options)

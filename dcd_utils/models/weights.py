@@ -96,7 +96,7 @@ def _readings(content: object, own: dict[str, Tensor], key: str = "") -> Iterato
         words = [(key, f'from "{key}"'), (prefix, f'without the prefix "{prefix}"')]
         words += [(left, f"leaving out {_shorten(left)}"), (counters and not missing, "with num_batches_tracked=0")]
         source = ", ".join(text for given, text in words if given)
-        rank = len(missing) + len(reshaped), len(unexpected), (*_USUAL, key).index(key)
+        rank = 2 * len(missing) + len(reshaped), len(unexpected), (*_USUAL, key).index(key)
         yield rank, source, state, {"missing": missing, "unexpected": unexpected, "of another shape": reshaped}
     for name, value in entries.items() if "/" not in key else ():
         yield from _readings(value, own, f"{key}/{name}".lstrip("/"))

@@ -133,7 +133,7 @@ def check_method(
             settings = [parameter.name for parameter in parameters if parameter.default is not parameter.empty]
             raise ValueError(
                 f"{method} was given {', '.join(f'{name}={value}' for name, value in options.items())}: its loss takes "
-                f"{', '.join(settings) or 'no settings'} ({str(error).splitlines()[0]})"
+                f"{', '.join(settings) or 'no settings'}, and behind an @ its weight"
             ) from error
         indices = torch.arange(len(repeated), device=train.device)
         objective.to(train.device)(*examples, train.labels[indices], indices)

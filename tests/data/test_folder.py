@@ -189,9 +189,11 @@ def test_validation_images_are_tested_on_where_there_is_no_test_folder(tree, nam
 
 def test_folders_of_another_layout_are_refused_with_what_is_there(tmp_path):
     images = tmp_path / "images"
-    with pytest.raises(
-        FileNotFoundError, match="train/<class>/<image> and .*, there are no folders. See docs/inputs.md"
-    ):
+    with pytest.raises(FileNotFoundError, match=f'no folder "{re.escape(str(images))}": expected'):
+        folder.load(images)
+    images.mkdir()
+    words = "train/<class>/<image> and .*, there are no folders. See docs/your_own.md"
+    with pytest.raises(FileNotFoundError, match=words):
         folder.load(images)
     for name in "abcdefg":
         draw(images / name / "0.png")

@@ -117,6 +117,9 @@ def test_what_cannot_be_exported_leaves_no_file(distilled, tmp_path, monkeypatch
     there = tmp_path / "file"
     with pytest.raises(ValueError, match="onnx, torchscript, safetensors"):
         experiments.export(distilled, "tflite", there)
+    for wrong in (tmp_path, tmp_path / "student.pt"):
+        with pytest.raises(ValueError, match="for a file of onnx: name a file that ends in .onnx"):
+            experiments.export(distilled, "onnx", wrong)
     with pytest.raises(ValueError, match="no folder of a run"):
         experiments.export(tmp_path, "safetensors", there)
     with pytest.raises(ValueError, match="no folder of a run"):

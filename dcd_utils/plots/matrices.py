@@ -1,6 +1,7 @@
 """Matrices in colour: of a small batch, over classes, over the images of a batch, over methods."""
 
 from collections.abc import Mapping
+from textwrap import fill
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -76,7 +77,7 @@ def matrix(
     ax.tick_params(length=0, labelsize=9 if short else 7 if crowded else 8)
     ax.spines[:].set_visible(False)
     if bar:
-        ax.figure.colorbar(image, ax=ax, shrink=0.8, label=text(bar))
+        ax.figure.colorbar(image, ax=ax, shrink=0.8, label=fill(text(bar), 30) if len(values) <= 6 else text(bar))
     return ax.figure
 
 

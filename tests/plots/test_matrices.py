@@ -123,3 +123,10 @@ def test_large_panels_are_labelled_once_at_the_left_and_below():
 def test_bad_input_is_refused(draw, message):
     with pytest.raises(ValueError, match=message):
         draw()
+
+
+@pytest.mark.parametrize(("classes", "lines"), [(4, 2), (12, 1)])
+def test_the_words_beside_the_colours_are_no_longer_than_a_small_matrix(classes, lines):
+    bar = "correlation of logits over the test images"
+    figure = plots.matrix(np.eye(classes), list(map(str, range(classes))), bar=bar)
+    assert len(figure.axes[-1].get_ylabel().split("\n")) == lines

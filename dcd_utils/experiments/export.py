@@ -14,10 +14,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from safetensors.torch import load, save
+from safetensors.torch import load
 from torch import Tensor, nn
 
 from dcd_utils import files, models
+from dcd_utils.models.weights import packed
 from dcd_utils.records import read_record
 from dcd_utils.training.runs import RECORD, Run
 
@@ -172,8 +173,7 @@ def _torchscript(network: _Normalised, images: Tensor, about: dict[str, str]) ->
 
 
 def _safetensors(network: _Normalised, images: Tensor, about: dict[str, str]) -> tuple[bytes, Callable]:
-    content = save({name: tensor.contiguous() for name, tensor in network.network.state_dict().items()}, about)
-    twin = copy.deepcopy(network)
+    content, twin = packed(network.network, about), copy.deepcopy(network)
     twin.network.load_state_dict(load(content))
     return content, twin
 

@@ -22,13 +22,17 @@ _BESIDE += [(PurePosixPath, f"pathlib{part}.PosixPath") for part in ("", "._loca
 _USUAL = ("", "model", "state_dict", "model_state_dict", "net")  # where a file keeps its weights; "" is its top
 
 
-def save_weights(model: nn.Module, path: str | os.PathLike) -> None:
-    """Write the state dict of the `unwrapped` model as safetensors; the file is whole or absent."""
+def packed(model: nn.Module, about: dict[str, str] | None = None) -> bytes:
+    """The state dict of the `unwrapped` model as the content of a safetensors file, with `about` as its metadata."""
     from safetensors.torch import save
 
     state = unwrapped(model).state_dict()  # cloned, since safetensors refuses what two layers share
-    copies = {name: tensor.clone(memory_format=torch.contiguous_format) for name, tensor in state.items()}
-    files.write_whole(Path(path), save(copies))
+    return save({name: value.clone(memory_format=torch.contiguous_format) for name, value in state.items()}, about)
+
+
+def save_weights(model: nn.Module, path: str | os.PathLike) -> None:
+    """Write what `packed` returns; the file is whole or absent."""
+    files.write_whole(Path(path), packed(model))
 
 
 def load_weights(model: nn.Module, path: str | os.PathLike, replace_head: bool = False) -> nn.Module:

@@ -113,6 +113,19 @@ def test_a_network_of_ones_own_is_exported_as_the_run_that_training_returned(tin
         experiments.export(run.run_dir, "torchscript")
 
 
+class Tied(Own):
+    def __init__(self):
+        super().__init__()
+        self.again = self.classifier
+
+
+@pytest.mark.parametrize("to", ["torchscript", "safetensors"])
+@pytest.mark.filterwarnings("ignore")  # PyTorch's of its own future
+def test_weights_that_two_layers_share_are_exported(tiny_sets, tmp_path, to):
+    run = training.train(Tied(), *tiny_sets, FAST)
+    assert experiments.export(run, to, tmp_path / "file").difference < 1e-4
+
+
 def test_what_cannot_be_exported_leaves_no_file(distilled, tmp_path, monkeypatch):
     there = tmp_path / "file"
     with pytest.raises(ValueError, match="onnx, torchscript, safetensors"):

@@ -8,7 +8,7 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
-from dcd_utils import data, experiments, files, losses, models, training
+from dcd_utils import data, distributed, experiments, files, losses, models, runtime, training
 from dcd_utils.experiments import doctor, speed, workers
 from dcd_utils.experiments.export import FORMATS
 from dcd_utils.experiments.plan import begin_teacher, fine_tuning
@@ -24,11 +24,16 @@ _AT_32 = (*_DRAWN, "cifar100")  # images of 32x32, whatever one asks for
 def main(arguments: list[str] | None = None) -> int:
     files.print_anything()
     parser = _parser()
-    options = parser.parse_args(arguments)
     try:
+        distributed.start(runtime.device)
+        options = parser.parse_args(arguments)
+        if distributed.world() > 1 and options.command not in (_train, _distill, _reproduce, _transfer):
+            raise ValueError("only train, distill, reproduce and transfer know several processes: leave torchrun out")
         options.command(options)
+        distributed.end()
     except (ValueError, OSError, RuntimeError, ImportError) as error:
-        print(f"{parser.prog}: {error}", file=sys.stderr)
+        if words := distributed.complaint(error):
+            print(f"{parser.prog}: {words}", file=sys.__stderr__ if distributed.rank() else sys.stderr)
         return 1
     except KeyboardInterrupt:
         print(f"{parser.prog}: stopped; what is finished is kept, the same command goes on after it", file=sys.stderr)
@@ -49,14 +54,19 @@ def _parser() -> argparse.ArgumentParser:
         return group, group.add_argument
 
     common, add = options()
-    add("--profile", default="quick", help="quick (embedded shapes) or full (the paper's recipe on CIFAR-100)")
+    add("--profile", default="quick", help="quick (embedded shapes), full or imagenet (the paper's recipes)")
     add("--dataset", help=f"instead of the profile's: {', '.join(data.names())}")
     add("--root", help="where the data lies; folder: holds train/<class>/<image> and test/<class>/<image>")
     add("--epochs", type=int, help="instead of the recipe's; the rate then follows one cycle")
-    add("--batch-size", type=int)
+    add("--batch-size", type=int, help="of all processes together")
     add("--learning-rate", type=float)
     add("--precision", choices=("auto", "fp32", "bf16"))
-    add("--side", type=int, help="height and width of images of your own; default: 32")
+    add("--side", type=int, help="height and width of images of your own; default: 32, for imagenet 224")
+    add("--stream", action="store_true", default=None, help="read a folder anew for each batch (above 4 GB: done)")
+    add("--workers", type=int, help="processes that read streamed images; default: the cores that are left")
+    add("--micro-batch", type=int, metavar="N", help="a batch passes in parts of N, for a small device")
+    add("--sync-batch-norm", action="store_true", help="under torchrun, on GPUs: batch norm over the whole batch")
+    add("--checkpoint-steps", type=int, metavar="N", help="of an epoch, between checkpoints; default: 1000")
     add("--train-size", type=int, help="how many images of shapes to make; default: 3000")
     add("--test-size", type=int, help="as --train-size; default: 2000")
     held_out = "to choose settings: test on N of the training images, train on the rest, leave the test images alone"
@@ -155,32 +165,34 @@ def _prepare(options):
     profile = experiments.profile(options.profile, **choices)
     changes = _chosen(options, "batch_size", "learning_rate", "precision")
     recipes = {name: getattr(profile, name).but(**changes) for name in ("teacher_recipe", "recipe")}
-    sizes = _chosen(options, "train_size", "test_size", "side")
+    sizes = _chosen(options, "train_size", "test_size", "side", "stream", "workers")
     if {"train_size", "test_size"} & set(sizes) and profile.dataset not in _DRAWN:
         drawn = " and ".join(_DRAWN)
         raise ValueError(f'"{profile.dataset}" has the size it has: only {drawn} take --train-size and --test-size')
     if "side" in sizes and profile.dataset in _AT_32 and not (options.root and profile.dataset in _DRAWN):
         raise ValueError(f'"{profile.dataset}" has images of 32x32: only files of your own take --side')
-    sets = profile.load(**sizes)
+    sets = distributed.first_here_first(lambda: profile.load(**sizes))
     if options.hold_out is not None:
         sets = sets[0].hold_out(options.hold_out)
     if getattr(options, "label", None):
         sets = tuple(replace(images, name=options.label) for images in sets)
     _say(*sets)
-    return replace(profile, **recipes), *sets
+    execution = training.Execution(**_chosen(options, "micro_batch", "sync_batch_norm", "checkpoint_steps"))
+    return replace(profile, **recipes, execution=execution), *sets
 
 
 def _say(train, test) -> None:
-    size = "x".join(map(str, train.images.shape[2:]))
+    size = "x".join(map(str, train.images.shape[2:])) + ", streamed" * train.streams
     images = f"{len(train):,} training and {len(test):,} test images of {size}"
-    print(f"{train.name}: {images}, {train.num_classes} classes, on {train.device}", flush=True)
+    several = f", {distributed.world()} processes" * (distributed.world() > 1)
+    print(f"{train.name}: {images}, {train.num_classes} classes, on {train.device}{several}", flush=True)
 
 
 def _train(options) -> None:
     profile, train, test = _prepare(options)
     network = models.create(profile.teacher, train.num_classes, seed=options.seed)
     recipe = training.recipe_for(profile.teacher_recipe, profile.teacher)
-    ways = _chosen(options, "seed", "run_dir", "retrain")
+    ways = _chosen(options, "seed", "run_dir", "retrain") | {"execution": profile.execution}
     print(f"kept in {training.train(network, train, test, recipe, **ways).run_dir}")
 
 
@@ -200,8 +212,8 @@ def _distill(options) -> None:
     else:
         teacher_recipe = training.recipe_for(profile.teacher_recipe, profile.teacher)
         parts = (train, test, fine_tuning(teacher_recipe) if start else teacher_recipe, profile.teacher_seed)
-        teacher = training.train(teacher, *parts, retrain=options.retrain).model
-    choices = _chosen(options, "seed", "run_dir", "cache", "retrain")
+        teacher = training.train(teacher, *parts, retrain=options.retrain, execution=profile.execution).model
+    choices = _chosen(options, "seed", "run_dir", "cache", "retrain") | {"execution": profile.execution}
     run = training.distill(student, teacher, train, test, options.method, recipe, **choices)
     print(f"kept in {run.run_dir}")
 
@@ -209,13 +221,15 @@ def _distill(options) -> None:
 def _reproduce(options) -> None:
     dataset = experiments.profile(options.profile, options.dataset).dataset
     options.results = Path(options.results or files.data_dir() / "records" / dataset)
+    if options.jobs > 1 and distributed.world() > 1:
+        raise ValueError("--jobs divides the runs among processes, torchrun each batch of a run: leave one of them out")
     try:
         workers.share(_train_grid, options, options.jobs)
     except RuntimeError:
         with contextlib.suppress(ValueError, OSError):
             print(experiments.report(options.results))  # what failed is in it, beside what did not
         raise
-    print(experiments.report(options.results))
+    print(distributed.from_first(lambda: experiments.report(options.results)))
 
 
 def _train_grid(options) -> None:
@@ -233,6 +247,7 @@ def _train_grid(options) -> None:
     experiments.reproduce(
         pairs, options.methods, profile.seeds, train, test, profile.recipe, options.results,
         profile.teacher_recipe, teacher_seed, weights, **_chosen(options, "cache", "retrain"),
+        execution=profile.execution,
     )
 
 
@@ -243,11 +258,12 @@ def _transfer(options) -> None:
     for name in names:
         # what is drawn takes no root, and says so where nothing else was asked for
         root = None if name in _DRAWN and len(names) > 1 else options.to_root
-        targets[name] = data.load(name, root, **({} if name in _AT_32 else _chosen(options, "side")))
+        sizes = {} if name in _AT_32 else _chosen(options, "side")
+        targets[name] = distributed.first_here_first(lambda: data.load(name, root, **sizes))  # noqa: B023
         _say(*targets[name])
     results = Path(options.results or files.data_dir() / "records")
     for folder in transfer(profile, options.methods, train, test, targets, results):
-        print(experiments.report(folder), flush=True)
+        print(distributed.from_first(lambda: experiments.report(folder)), flush=True)  # noqa: B023
 
 
 def _export(options) -> None:

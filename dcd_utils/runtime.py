@@ -17,19 +17,22 @@ from unittest import mock
 import numpy as np
 import torch
 
+from dcd_utils import distributed
 from dcd_utils.files import data_dir
 
 _REPORTED = ("torch", "torchvision", "numpy", "scikit-learn", "umap-learn", "matplotlib", "seaborn", "jupyterlab")
 
 
 def device(name: str | None = None) -> torch.device:
-    """Return the device to compute on: `name`, or DCD_DEVICE of the environment, else CUDA, Apple's MPS or the CPU; one
-    that this machine does not have is a ValueError."""
+    """Return the device to compute on: `name`, or DCD_DEVICE of the environment, else CUDA (a GPU for each process of
+    torchrun's), Apple's MPS or the CPU; one that this machine does not have is a ValueError."""
     name = name or os.environ.get("DCD_DEVICE")
     available = {"cuda": torch.cuda.is_available(), "mps": has_apple_gpu(), "cpu": True}
     chosen = torch.device(name or next(kind for kind, present in available.items() if present))
     if not available.get(chosen.type, True):
         raise ValueError(f'device "{name}" was asked for, but PyTorch finds none here: leave it out or pass "cpu"')
+    if str(chosen) == "cuda" and "LOCAL_RANK" in os.environ:
+        return torch.device("cuda", int(os.environ["LOCAL_RANK"]))
     return chosen
 
 
@@ -106,6 +109,7 @@ def hardware() -> str:
     if name and bf16_pays(torch.device("cpu")):
         processor += " with AVX-512 BF16"
     line = f"{processor}, {cores()} cores, {torch.get_num_threads()} threads"
+    line += f", {distributed.world()} processes" * (distributed.world() > 1)
     if torch.cuda.is_available():
         return f"{line}, {torch.cuda.get_device_name()}"
     return f"{line}, Apple GPU (mps)" if has_apple_gpu() else line

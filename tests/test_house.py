@@ -9,7 +9,7 @@ from dcd_utils import training
 
 PACKAGE = Path(__file__).resolve().parent.parent / "dcd_utils"
 LINES = [  # from the ground up
-    {"files"},
+    {"files", "distributed"},
     {"runtime"},
     {"fingerprint", "records"},
     {"data", "models", "losses"},

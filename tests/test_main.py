@@ -63,8 +63,10 @@ def test_results_lie_in_the_data_folder_by_the_name_of_the_data(small_shapes, tm
 
 COMMON = ["--profile", "full", "--dataset", "folder", "--root", "there", "--epochs", "3", "--batch-size", "10"]
 COMMON += ["--learning-rate", "0.02", "--precision", "bf16", "--side", "48", "--hold-out", "40", "--retrain"]
+COMMON += ["--stream", "--workers", "3", "--micro-batch", "4", "--checkpoint-steps", "9", "--sync-batch-norm"]
 CACHE = ["--cache", "memory"]
 RECIPE = training.QUICK.but(epochs=3, batch_size=10, learning_rate=0.02, precision="bf16")
+EXECUTION = training.Execution(micro_batch=4, sync_batch_norm=True, checkpoint_steps=9)
 SIZES = {"train-size", "test-size"}  # of shapes alone, so they cannot stand beside --side
 COMMANDS = {
     "train": (training, "train", [*COMMON, "--network", "resnet14", "--seed", "5", "--run-dir", "d"]),
@@ -129,14 +131,15 @@ def test_every_option_reaches_the_function_that_it_is_meant_for(command, shapes,
         assert written == ["j"]
         return
     profile, sizes = loads[0]
-    assert (profile.name, profile.dataset, profile.root, sizes) == ("full", "folder", "there", {"side": 48})
+    assert (profile.name, profile.dataset, profile.root, sizes) == ("full", "folder", "there", {"side": 48, "stream": True, "workers": 3})
     assert (len(call.train), len(call.test)) == (len(shapes[0]) - 40, 40), "of the training images, held out"
     if command == "transfer":
         assert call.profile.recipe == call.profile.teacher_recipe == RECIPE and call.profile.retrain
+        assert call.profile.execution == EXECUTION
         assert (call.profile.teacher, call.profile.student, call.profile.seeds) == ("resnet14", "resnet8", (7, 8))
         assert loads[1] == ("stl10", "elsewhere", {"side": 48}) and list(call.targets) == ["stl10"]
     else:
-        assert call.recipe == RECIPE and call.retrain
+        assert call.recipe == RECIPE and call.retrain and call.execution == EXECUTION
         assert command == "train" or call.cache == "memory"
     if command in ("train", "distill"):
         network = call.model if command == "train" else call.student

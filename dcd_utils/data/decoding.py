@@ -30,7 +30,15 @@ def is_image(path: Path) -> bool:
 
 
 def pixels(image: Image.Image, side: int, peaks: list[int]) -> np.ndarray:
-    """uint8 [3, side, side]: RGB, scaled (bilinear) and cropped at the centre where the size differs.
+    """uint8 [3, side, side]: `to_rgb`, scaled (bilinear) and cropped at the centre where the size differs."""
+    image = to_rgb(image, peaks)
+    if image.size != (side, side):
+        image = ImageOps.fit(image, (side, side), Image.Resampling.BILINEAR)
+    return np.asarray(image).transpose(2, 0, 1)
+
+
+def to_rgb(image: Image.Image, peaks: list[int]) -> Image.Image:
+    """The image upright, in 8 bits of red, green and blue.
 
     docs/inputs.md lists what is made of each kind of file. The highest value of 16 bits goes to `peaks`. Raises
     ValueError for floating-point pixels, signed and wider ones, of which nobody knows what is black and what white.
@@ -52,10 +60,20 @@ def pixels(image: Image.Image, side: int, peaks: list[int]) -> np.ndarray:
     peaks.append(high)
     if image.has_transparency_data:
         image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image.convert("RGBA"))
-    image = image if image.mode == "RGB" else image.convert("RGB")
-    if image.size != (side, side):
-        image = ImageOps.fit(image, (side, side), Image.Resampling.BILINEAR)
-    return np.asarray(image).transpose(2, 0, 1)
+    return image if image.mode == "RGB" else image.convert("RGB")
+
+
+def read(file, peaks: list[int], side: int | None = None, open_file: Callable = lambda file: file):
+    """`to_rgb` of a file that `open_file` turns into what Pillow opens, or with a side its `pixels`; ValueError, which
+    names it, if it cannot be read."""
+    try:
+        with Image.open(open_file(file), formats=_FORMATS) as image:
+            if image.width * image.height > 100_000_000:
+                raise ValueError("it has more than 100 megapixels")
+            return to_rgb(image, peaks) if side is None else pixels(image, side, peaks)
+    except Exception as error:  # Pillow raises many kinds for damaged files
+        problem = getattr(error, "strerror", None) or error
+        raise ValueError(f'"{file}" cannot be read as an image ({problem}): replace it or remove it') from error
 
 
 def decode(paths: Sequence, side: int, title: str, open_file: Callable, peaks: list[int]) -> np.ndarray:
@@ -67,14 +85,7 @@ def decode(paths: Sequence, side: int, title: str, open_file: Callable, peaks: l
 
     def decode_from(start):
         for index, file in enumerate(paths[start : start + 256], start):
-            try:
-                with Image.open(open_file(file), formats=_FORMATS) as image:
-                    if image.width * image.height > 100_000_000:
-                        raise ValueError("it has more than 100 megapixels")
-                    images[index] = pixels(image, side, peaks)
-            except Exception as error:  # Pillow raises many kinds for damaged files
-                problem = getattr(error, "strerror", None) or error
-                raise ValueError(f'"{file}" cannot be read as an image ({problem}): replace it or remove it') from error
+            images[index] = read(file, peaks, side, open_file)
 
     # batches of many keep the queue short; the first unreadable image ends it with its path
     thread_map(decode_from, range(0, len(paths), 256), desc=title, leave=False, disable=len(paths) < 5000)

@@ -1,5 +1,6 @@
 """Your own images: ROOT/train/<class>/* and ROOT/test/<class>/*, of any size."""
 
+import os
 import unicodedata
 from collections import Counter
 from collections.abc import Iterator
@@ -11,10 +12,16 @@ import torch
 from dcd_utils.data import decoding
 from dcd_utils.data.cifar100 import superclasses_of
 from dcd_utils.data.image_set import ImageSet
+from dcd_utils.data.streaming import MEAN, STD, ImageFiles, StreamedSet, default_workers
+
+STREAMED = 4e9  # bytes; training images that take more when decoded are streamed, unless one says otherwise
 
 
-def load(root: Path, side: int = 32, cache: bool = True) -> tuple[ImageSet, ImageSet]:
-    """See `data.load`. Classes are train's folder names, sorted; mean and std are those of the training images."""
+def load(
+    root: Path, side: int = 32, cache: bool = True, stream: bool | None = None, workers: int | None = None
+) -> tuple[ImageSet, ImageSet]:  # fmt: skip
+    """See `data.load`. Classes are train's folder names, sorted; mean and std are those of the training images, or,
+    where these are streamed, those that torchvision's weights were trained with."""
     try:
         folders = {"train": _part(root, "train"), "test": _part(root, "test", "val", "valid", "validation")}
         found = {part: _list(folder) for part, folder in folders.items()}
@@ -29,12 +36,20 @@ def load(root: Path, side: int = 32, cache: bool = True) -> tuple[ImageSet, Imag
         raise ValueError(f'"{folders["test"]}" has classes that train lacks: {names}. Give both the same class folders')
     if empty := [name for name in classes if not found["train"][name]]:
         raise FileNotFoundError(f'no images in "{folders["train"] / empty[0]}": add some or remove the folder')
+    counts = [[len(images.get(name, ())) for name in classes] for images in found.values()]
+    labels = [torch.arange(len(classes)).repeat_interleave(torch.tensor(count)) for count in counts]
+    if stream or (stream is None and len(labels[0]) * 3 * side * side > STREAMED):
+        details, sets = (classes, MEAN, STD, *superclasses_of(classes)), []
+        for images, part in zip(found.values(), labels, strict=True):
+            rows = [(os.fsencode(path.relative_to(root)), size) for name in images for path, _, size, _ in images[name]]
+            names, sizes = (np.array(column) for column in zip(*rows, strict=True))
+            ways = default_workers() if workers is None else workers
+            sets.append(StreamedSet(ImageFiles(root.absolute(), names, sizes, side, ways), part, *details))
+        return tuple(sets)
     paths = {part: [path for name in sorted(images) for path, *_ in images[name]] for part, images in found.items()}
     listing = {part: {name: [key for _, *key in images[name]] for name in images} for part, images in found.items()}
     arrays = decoding.decode_parts(root.resolve().name, [str(root.resolve()), side, listing], paths, side, cache)
     details = classes, *_statistics(arrays["train"]), *superclasses_of(classes)
-    counts = [[len(images.get(name, ())) for name in classes] for images in found.values()]
-    labels = [torch.arange(len(classes)).repeat_interleave(torch.tensor(count)) for count in counts]
     return tuple(ImageSet(torch.from_numpy(arrays[part]), labels.pop(0), *details) for part in found)
 
 
@@ -72,7 +87,10 @@ def _list(folder: Path) -> dict[str, list[tuple[Path, str, int, int]]]:
         kinds = ", ".join(f"{kind} {count}" for kind, count in left_out.most_common())
         print(f'{left_out.total()} file{"s" * (left_out.total() > 1)} left out of "{folder}" ({kinds})')
     if not any(images.values()):
-        raise FileNotFoundError(f'no images below "{folder}": expected {folder}/<class>/<image>. See docs/inputs.md')
+        expected = f"expected {folder}/<class>/<image>. See docs/inputs.md"
+        if left_out["beside the class folders"]:
+            expected += ". ImageNet's test images are sorted so by torchvision.datasets.ImageNet(ROOT, \"val\")"
+        raise FileNotFoundError(f'no images below "{folder}": {expected}')
     return images
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 
 import torch
@@ -33,11 +34,13 @@ class ImageSet:
     superclasses: tuple[int, ...] | None = None
     superclass_names: tuple[str, ...] | None = None
     name: str = field(default="", kw_only=True)
+    num_views = view_scheme.NUM_VIEWS  # how many ways there are to augment an image
+    streams = False  # whether the images are files that are read when they are asked for
     _memo: dict = field(default_factory=dict, init=False, repr=False)  # never shared with a set made from this one
 
     def __post_init__(self):
         for name in ("images", "labels"):
-            if not isinstance(value := getattr(self, name), Tensor):
+            if not isinstance(value := getattr(self, name), Tensor) and not (name == "images" and self.streams):
                 given = f"{name} are of the type {type(value).__name__}"
                 raise ValueError(f"{given}: expected a tensor, as torch.as_tensor({name}) makes of it")
         if self.images.dtype != torch.uint8 or self.images.ndim != 4 or self.images.shape[1] != 3:
@@ -122,6 +125,11 @@ class ImageSet:
             self._memo[images.device] = 1 / (255 * std), mean / std
         factor, shift = self._memo[images.device]
         return images.to(torch.float32, memory_format=torch.channels_last).mul_(factor).sub_(shift)
+
+    def batches(self, steps: Iterable[tuple[Tensor, Tensor | None]]) -> Iterator[Tensor]:
+        """Yield `batch(indices, views)` for each step."""
+        for indices, views in steps:
+            yield self.batch(indices, views)
 
     def batch(self, indices: Tensor, views: Tensor | None = None) -> Tensor:
         """Normalised images [B, 3, H, W] at `indices`, each in its view (None: as it is)."""

@@ -11,13 +11,14 @@ from torch import nn
 
 from dcd_utils import runtime
 from dcd_utils.data import ImageSet
+from dcd_utils.distributed import from_first, rank
 from dcd_utils.experiments.methods import method_label, settings_of, spelt_out
 from dcd_utils.experiments.plan import Plan, Task, begin_teacher, work_through
 from dcd_utils.records import make_record, read_record, write_record
 from dcd_utils.training import api
 from dcd_utils.training.config import config, data_facts, network_facts, run_name
 from dcd_utils.training.loop import NonFiniteLoss, evaluate
-from dcd_utils.training.recipe import Recipe
+from dcd_utils.training.recipe import USUAL, Execution, Recipe
 from dcd_utils.training.runs import RECORD, RunFailed, RunFolder, known_places
 
 
@@ -25,6 +26,7 @@ def reproduce(
     pairs: Iterable[tuple[str, str]], methods: Iterable[str], seeds: Iterable[int], train: ImageSet, test: ImageSet,
     recipe: Recipe, results: str | os.PathLike, teacher_recipe: Recipe | None = None, teacher_seed: int = 0,
     teacher_weights: dict[str, str | os.PathLike] | None = None, cache: str = "auto", retrain: bool = False,
+    execution: Execution = USUAL,
 ) -> Path:
     """Train every (pair, method, seed) that has no record yet, and put the record of each into a folder of results.
 
@@ -41,7 +43,7 @@ def reproduce(
         teacher_recipe, teacher_seed: of the one teacher of a pair, which serves all its students; None: `recipe`.
         teacher_weights: where a teacher starts: a file, a run folder, or "pretrained" (its library's weights). With one
             output per class it is used as it is; else it is fine-tuned first, at a tenth of the rate.
-        cache, retrain: as in `distill`.
+        cache, retrain, execution: as in `distill`.
 
     Raises:
         ValueError: an unknown network or method, settings that a method cannot have, weights that do not fit, or a
@@ -53,7 +55,7 @@ def reproduce(
         raise ValueError(f'"{results}" is a file: name a folder for the records')
     if strangers := set(weights) - {teacher for teacher, _ in pairs}:
         raise ValueError(f"weights were given for {', '.join(strangers)}, which no pair has as its teacher")
-    grid = _Grid(results, train, test, cache, retrain)
+    grid = _Grid(results, train, test, cache, retrain, execution)
     for name, start in weights.items():
         network, knows = begin_teacher(name, train.num_classes, teacher_seed, start)
         grid.begun[name] = network, "weights" if knows else "tuned"
@@ -70,7 +72,7 @@ class _Grid(Plan):
         self.teachers: dict[Task, nn.Module] = {}
         self.paths: dict[Task, Path] = {}
         self.data = data_facts(self.train, self.test)
-        self.records = {path: read_record(path) for path in sorted(results.glob("*.json"))}
+        self.records = from_first(lambda: {path: read_record(path) for path in sorted(results.glob("*.json"))})
 
     def work(self, teachers: list[Task], students: list[Task]) -> None:
         for task in teachers:
@@ -93,7 +95,7 @@ class _Grid(Plan):
                         self.teachers[task] = run.model
                         self.facts[task] = network_facts(run.model, self.train.num_classes)
             except (NonFiniteLoss, RunFailed, ValueError) as error:
-                if not isinstance(error, ValueError):
+                if not isinstance(error, ValueError) and rank() == 0:
                     self._keep(read_record(RunFolder(None, self.config(task), self.data).path / RECORD))
                 if task in teachers:
                     raise
@@ -115,8 +117,8 @@ class _Grid(Plan):
         facts = self.config(teacher)
         if teacher.method != "weights":
             record = self.records.get(self.results / _file_name(facts))
-            for place in known_places(facts, self.data, self.retrain):
-                record = record or place.record()
+            for place in known_places(facts, self.data, self.ways["retrain"]):
+                record = record or from_first(place.record)
             if record is not None and record["state"] == "finished":
                 facts["network"].pop("frozen", None)
                 self.facts[teacher] = facts["network"] | {"weights": record["final_weights"]}
@@ -144,12 +146,15 @@ class _Grid(Plan):
                 self.paths[task] = self.results / _file_name(self.config(task))
             except ValueError:  # it cannot be trained; `_impossible`, or the attempt, says why
                 return False
-        return self.paths[task].exists() and read_record(self.paths[task])["state"] == "finished"
+        return from_first(lambda: self._holds_finished(self.paths[task]))
+
+    def _holds_finished(self, path: Path) -> bool:
+        return path.exists() and read_record(path)["state"] == "finished"
 
     def _keep(self, record: dict) -> None:
         """Put a record into the folder; a finished one is left as it is."""
         path = self.results / _file_name(record["config"])
-        if not path.exists() or read_record(path)["state"] != "finished":
+        if rank() == 0 and not self._holds_finished(path):
             write_record(path, record)
 
     def _impossible(self, students: list[Task]) -> dict[tuple, str]:

@@ -16,7 +16,7 @@ from dcd_utils.data import ImageSet
 from dcd_utils.experiments.methods import settings_of
 from dcd_utils.training import api
 from dcd_utils.training.config import config
-from dcd_utils.training.recipe import Recipe, recipe_for, resolve_precision
+from dcd_utils.training.recipe import USUAL, Execution, Recipe, recipe_for, resolve_precision
 from dcd_utils.training.runs import Run, RunBusy
 from dcd_utils.training.teacher import check_cache
 
@@ -38,12 +38,15 @@ class Task:
 
 
 class Plan:
-    """Trains tasks on two image sets; `cache` and `retrain` are `distill`'s, and in
-    `facts` the `network_facts` of the teachers that are known."""
+    """Trains tasks on two image sets; `cache`, `retrain` and `execution` are `distill`'s, and `facts` holds the
+    `network_facts` of the teachers that are known."""
 
-    def __init__(self, train: ImageSet, test: ImageSet, cache: str = "auto", retrain: bool = False):
+    def __init__(
+        self, train: ImageSet, test: ImageSet, cache: str = "auto", retrain: bool = False, execution: Execution = USUAL
+    ):
         check_cache(cache)
-        self.train, self.test, self.cache, self.retrain = train, test, cache, retrain
+        self.train, self.test, self.cache = train, test, cache
+        self.ways = {"retrain": retrain, "execution": execution}
         self.facts: dict[Task, dict] = {}
         self.begun: dict[str, tuple[nn.Module, str]] = {}  # teachers that start from weights: "weights" or "tuned"
 
@@ -88,9 +91,9 @@ class Plan:
         """Train or load one task, a student with its teacher."""
         if task.teacher is None:
             parts = (self.network(task), self.train, self.test, task.recipe, task.seed)
-            return api.train(*parts, wait=wait, retrain=self.retrain)
+            return api.train(*parts, wait=wait, **self.ways)
         parts, choices = self._distilling(task, teacher)
-        return api.distill(*parts, **choices, cache=self.cache, wait=wait, retrain=self.retrain)
+        return api.distill(*parts, **choices, cache=self.cache, wait=wait, **self.ways)
 
     def _distilling(self, task: Task, teacher: nn.Module) -> tuple[tuple, dict]:
         method, options, weights = settings_of(task.method)

@@ -1,4 +1,4 @@
-"""Two profiles of the course: quick (embedded images, minutes on a CPU) and full (the paper's recipe on CIFAR-100)."""
+"""The profiles: quick (embedded images, minutes on a CPU); full and imagenet (the paper's recipes)."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from dcd_utils import data
 from dcd_utils.data import ImageSet
 from dcd_utils.experiments.methods import spelt_out
 from dcd_utils.experiments.plan import Plan, Task, work_through
-from dcd_utils.training import PAPER, QUICK, QUICK_TEACHER, Recipe
+from dcd_utils.training import IMAGENET, PAPER, QUICK, QUICK_TEACHER, Execution, Recipe
+from dcd_utils.training.recipe import USUAL
 from dcd_utils.training.runs import Run
 
 
@@ -18,7 +19,7 @@ from dcd_utils.training.runs import Run
 class Profile:
     """What a notebook trains: `data.load`'s arguments, two networks by name, a recipe and a seed for the one teacher, a
     recipe and seeds for its students, how many test images (points) a t-SNE or UMAP picture shows, and whether the
-    runs that come with the course are left aside (retrain)."""
+    runs that come with the course are left aside (retrain), and how all is computed."""
 
     name: str
     dataset: str
@@ -31,6 +32,7 @@ class Profile:
     seeds: tuple[int, ...]
     points: int
     retrain: bool = False
+    execution: Execution = USUAL
 
     def load(self, **options) -> tuple[ImageSet, ImageSet]:
         """Return (train, test) of the profile's data set; options as in `data.load`."""
@@ -41,6 +43,8 @@ class Profile:
 _PROFILES = {
     "quick": Profile("quick", "shapes", None, "resnet20", "resnet8", QUICK_TEACHER, QUICK, 0, (2, 3, 4, 5, 6), 1000),
     "full": Profile("full", "cifar100", None, "wrn_40_2", "wrn_16_2", PAPER, PAPER, 0, (0, 1, 2), 5000),
+    "imagenet": Profile("imagenet", "imagenet", None, "torchvision/resnet34", "torchvision/resnet18", IMAGENET,
+                        IMAGENET, 0, (0,), 5000),
 }
 
 
@@ -88,7 +92,8 @@ def course_runs(
     methods = spelt_out(methods)  # a misspelt method fails here, not after the teacher's training
     if train is None:
         train, test = profile.load()
-    plan, pair = Plan(train, test, retrain=profile.retrain), (profile.teacher, profile.student)
+    plan = Plan(train, test, retrain=profile.retrain, execution=profile.execution)
+    pair = (profile.teacher, profile.student)
     choices = (profile.seeds, profile.recipe, profile.teacher_recipe, profile.teacher_seed)
     (teacher,), students = plan.tasks([pair], methods, *choices)
     runs: dict[Task, Run] = {}

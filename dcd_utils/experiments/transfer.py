@@ -7,7 +7,7 @@ from pathlib import Path
 
 from torch import nn
 
-from dcd_utils import analysis, files, models
+from dcd_utils import analysis, distributed, files, models
 from dcd_utils.data import ImageSet
 from dcd_utils.experiments.methods import settings_of, spelt_out
 from dcd_utils.experiments.profiles import Profile, course_runs
@@ -48,10 +48,14 @@ def transfer(
         fresh = models.create(profile.student, train.num_classes, seed=seed).to(train.device)
         networks["random", seed] = (fresh, {"network": network_facts(fresh, train.num_classes)}, None)
     networks |= {key: (run.model, run.config, run.accuracy) for key, run in students.items()}
+    return distributed.from_first(lambda: _probe_all(targets, networks, train.name, profile, results))
+
+
+def _probe_all(targets: dict, networks: dict, source: str, profile: Profile, results: Path) -> list[Path]:
     folders = []
     for name, sets in targets.items():
-        folders.append(results / files.file_name(f"transfer-{train.name}-{name}").replace(" ", "_"))
-        data = {"name": train.name, "target": name, "train": len(sets[0]), "test": len(sets[1])}
+        folders.append(results / files.file_name(f"transfer-{source}-{name}").replace(" ", "_"))
+        data = {"name": source, "target": name, "train": len(sets[0]), "test": len(sets[1])}
         data["classes"] = sets[0].num_classes
         for (method, seed), (network, run, accuracy) in networks.items():
             labels = {"teacher": profile.teacher, "student": profile.student, "method": method, "seed": seed}

@@ -6,11 +6,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from dcd_utils.distributed import first_row, gathered, total
 from dcd_utils.losses.method import loss_of, sized_by_pooled
 from dcd_utils.losses.shared import EmbeddingLoss, check
 
 
-@loss_of("crd", sized_by_pooled, reads="pooled", weight=0.8, needs=("indices",),
+@loss_of("crd", sized_by_pooled, reads="pooled", spans="rows", weight=0.8, needs=("indices",),
          source="Tian, Krishnan and Isola, 2020, arXiv:1910.10699")  # fmt: skip
 class CRDLoss(EmbeddingLoss):
     """Tell an image's other embedding from those of other classes, with a memory bank (arXiv:1910.10699, eq. 17).
@@ -82,11 +83,15 @@ class CRDLoss(EmbeddingLoss):
         if indices is None:
             raise ValueError("crd was called without indices=: it must know which training images the batch holds")
         student, teacher = self.embed(student, teacher)
-        candidates = torch.cat([indices[:, None], self.draw(indices) if negatives is None else negatives], dim=1)
+        if negatives is None:  # drawn for the whole batch, whatever part of it is here
+            negatives = self.draw(gathered(indices))[first_row(indices) :][: len(indices)]
+        candidates = torch.cat([indices[:, None], negatives], dim=1)
         by_student = self._estimate(student, self.teacher_bank, self.student_constant, candidates)
         by_teacher = self._estimate(teacher, self.student_bank, self.teacher_constant, candidates)
         if self.training:
-            for bank, embeddings in ((self.student_bank, student.detach()), (self.teacher_bank, teacher.detach())):
+            indices = gathered(indices)
+            for bank, embeddings in ((self.student_bank, student), (self.teacher_bank, teacher)):
+                embeddings = gathered(embeddings.detach())
                 mixed = self.momentum * bank[indices] + (1 - self.momentum) * embeddings
                 bank.index_copy_(0, indices, F.normalize(mixed).to(bank.dtype))
         return by_student + by_teacher
@@ -97,7 +102,7 @@ class CRDLoss(EmbeddingLoss):
         # scored against the whole bank and then picked: the numbers of gathered embeddings, with far less memory
         scores = (embeddings @ bank.clone().T).gather(1, candidates).div(self.temperature).exp()
         with torch.no_grad():
-            divisor = torch.where(constant > 0, constant, scores.mean() * images)
+            divisor = torch.where(constant > 0, constant, total(scores) / total(torch.ones_like(scores)) * images)
             if self.training:
                 constant.copy_(divisor)
         scores = scores / divisor

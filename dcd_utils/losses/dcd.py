@@ -4,6 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from dcd_utils.distributed import first_row, gathered
 from dcd_utils.losses.method import loss_of, sized_by_pooled
 from dcd_utils.losses.shared import EmbeddingLoss, check
 
@@ -25,24 +26,29 @@ def dcd_terms(
         masked: bool [B, B], symmetric, its diagonal False: pairs that both softmaxes leave out.
 
     Returns (contrast, consistency): two scalars, both at least 0. Raises ValueError unless both are [B, D] and B >= 2.
+    Where several processes train, each passes its own rows (of `masked`, too), and has the mean over these, against the
+    embeddings of all: the negatives are those of the whole batch, whatever the number of processes.
     """
     if student_embeddings.ndim != 2 or student_embeddings.shape != teacher_embeddings.shape:
         raise ValueError(
             f"student embeddings are {tuple(student_embeddings.shape)}, teacher embeddings "
             f"{tuple(teacher_embeddings.shape)}: both must be [B, D] of the same B and D"
         )
-    if len(student_embeddings) < 2:
-        raise ValueError(f"a batch of {len(student_embeddings)} was given: DCD contrasts its images, pass at least 2")
-    scores = scale * student_embeddings @ teacher_embeddings.T + bias
+    students, teachers = gathered(student_embeddings), gathered(teacher_embeddings)
+    if len(students) < 2:
+        raise ValueError(f"a batch of {len(students)} was given: DCD contrasts its images, pass at least 2")
+    scores = scale * student_embeddings @ teachers.T + bias
+    whole = students is student_embeddings
+    by_teacher = scores.T if whole else scale * teacher_embeddings @ students.T + bias  # row i: teacher i, all students
     if masked is not None:
-        scores = scores.masked_fill(masked, -1e9)  # finite: 0 * inf would be no number
-    log_p, log_q = F.log_softmax(scores, dim=1), F.log_softmax(scores.T, dim=1)
-    contrast = -log_p.diagonal().mean()
+        scores, by_teacher = (rows.masked_fill(masked, -1e9) for rows in (scores, by_teacher))  # 0 * inf: no number
+    log_p, log_q = F.log_softmax(scores, dim=1), F.log_softmax(by_teacher, dim=1)
+    contrast = -log_p.diagonal(first_row(scores)).mean()
     consistency = (log_q.exp() * (log_q - log_p)).sum(dim=1).mean()
     return contrast, consistency
 
 
-@loss_of("dcd", sized_by_pooled, reads="pooled", weight=1.0, needs=("labels",),
+@loss_of("dcd", sized_by_pooled, reads="pooled", spans="rows", weight=1.0, needs=("labels",),
          source="Giakoumoglou and Stathaki, 2024, arXiv:2407.11802")  # fmt: skip
 class DCDLoss(EmbeddingLoss):
     """Discriminative and consistent distillation loss: contrast + alpha * consistency (arXiv:2407.11802, section 3).
@@ -95,14 +101,14 @@ class DCDLoss(EmbeddingLoss):
     def forward(self, student_features: Tensor, teacher_features: Tensor, labels: Tensor | None = None) -> Tensor:
         student, teacher = self.embed(student_features, teacher_features)
         scale, masked = self.scale, None
+        places = gathered(torch.arange(len(student), device=student.device) + first_row(student))
+        own = places[first_row(student) :][: len(student), None]
         if self.negatives is not None:
-            places = torch.arange(len(student), device=student.device)
-            behind = (places - places[:, None]) % len(student)
-            masked = torch.minimum(behind, behind.T) > self.negatives // 2
+            masked = torch.minimum((places - own) % len(places), (own - places) % len(places)) > self.negatives // 2
         if self.mask_classmates:
             if labels is None or labels.shape != student.shape[:1]:
                 raise ValueError(f"mask_classmates needs the labels of the {len(student)} images, one for each")
-            classmates = (labels[:, None] == labels).fill_diagonal_(False)
+            classmates = (labels[:, None] == gathered(labels)) & (own != places)
             masked = classmates if masked is None else masked | classmates
         contrast, consistency = dcd_terms(student, teacher, scale, self.bias, masked)
         terms = {"contrast": contrast, "consistency": consistency, "scale": scale, "bias": self.bias.clone()}

@@ -37,7 +37,8 @@ class Regressor(nn.Module):
         return F.relu(mapped) if self.relu else mapped
 
 
-@loss_of("fitnet", sized_by_maps, reads="maps", weight=100.0, source="Romero et al., 2015, arXiv:1412.6550")
+@loss_of("fitnet", sized_by_maps, reads="maps", spans="image", weight=100.0,
+         source="Romero et al., 2015, arXiv:1412.6550")  # fmt: skip
 class FitNetLoss(Loss):
     """Mean squared difference of the teacher's map and the student's, brought to its shape (arXiv:1412.6550, eq. 3).
 

@@ -15,7 +15,7 @@ def flow(first: Tensor, second: Tensor) -> Tensor:
     return torch.einsum("bchw,bdhw->bdc", first, second) / (first.shape[2] * first.shape[3])
 
 
-@loss_of("fsp", sized_by_maps, reads="maps", weight=0.0, source="Yim et al., 2017, CVPR")
+@loss_of("fsp", sized_by_maps, reads="maps", spans="image", weight=0.0, source="Yim et al., 2017, CVPR")
 class FSPLoss(Loss):
     """Mean squared difference of the flows between neighbouring maps, the stem included (Yim et al., 2017, eq. 2).
     Used in a first stage; it has no weight afterwards. Both networks need as many maps, of as many channels."""

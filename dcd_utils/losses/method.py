@@ -22,6 +22,9 @@ class Method:
         classification: gamma, the weight of the labels' cross-entropy when the method stands alone.
         beside: the weight behind a plus, next to another method and the full classification loss; None: not there.
         needs: further arguments of the loss, by name: "labels" [B], "indices" [B] (of the training images).
+        spans: what it is about: "image" (a mean over images, each by itself), or "batch" (images meet in it). Several
+            processes call a loss of the first kind with their own images, of the second with the whole batch, unless
+            it asks for the others' itself: "rows" (it has a value for each row of the batch, and returns their mean).
         source: authors, year, arXiv number.
         version: names the code of a method of your own; empty: the package looks at the code itself.
     """
@@ -33,6 +36,7 @@ class Method:
     classification: float = 1.0
     beside: float | None = None
     needs: tuple[str, ...] = ()
+    spans: str = "batch"
     source: str = ""
     version: str = ""
 
@@ -67,10 +71,11 @@ def register(method: Method, replace: bool = False) -> Method:
     old = METHODS.get(method.name, method)
     if _origin(old) != _origin(method) and not replace:
         raise ValueError(f'"{method.name}" exists already (of {_origin(old)}): use another name, or pass replace=True')
-    if method.reads not in ("logits", "pooled", "maps") or not set(method.needs) <= {"labels", "indices"}:
+    known = method.reads in ("logits", "pooled", "maps") and method.spans in ("image", "batch", "rows")
+    if not known or not set(method.needs) <= {"labels", "indices"}:
         raise ValueError(
-            f'"{method.name}" reads {method.reads!r} and needs {method.needs!r}: a loss reads "logits", "pooled" or '
-            '"maps", and may need "labels" and "indices"'
+            f'"{method.name}" reads {method.reads!r}, needs {method.needs!r} and spans {method.spans!r}: a loss reads '
+            '"logits", "pooled" or "maps", may need "labels" and "indices", and spans "image", "batch" or "rows"'
         )
     facts = {"weight": method.weight, "classification": method.classification, "beside": method.beside or 0.0}
     check("a finite number of at least 0", **facts)

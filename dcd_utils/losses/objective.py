@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from dcd_utils import distributed
 from dcd_utils.losses.method import METHODS, Stage, parse
 from dcd_utils.losses.shared import check, pair_stages, to_type
 
@@ -21,7 +22,9 @@ class Objective(nn.Module):
         losses: name -> (weight, what it reads, loss module), or with a fourth entry, what it needs besides.
 
     Called with (student features, teacher features or None, labels [B], indices [B] or None) it returns the scalar to
-    minimise and a dict of detached scalars: each loss before weighting, and the parts that a loss reports.
+    minimise and a dict of detached scalars: each loss before weighting, and the parts that a loss reports. In one of
+    several processes it is called with that one's images; over the processes, the mean of what it returns, weighted by
+    their images, is the value for the whole batch, and so is the gradient.
     """
 
     def __init__(self, classification: float = 1.0, losses: dict[str, tuple] | None = None):
@@ -51,8 +54,12 @@ class Objective(nn.Module):
             for name, loss in self.losses.items():
                 if not self.weights[name]:
                     continue
-                inputs = (to_type(getattr(features, self.reads[name])) for features in (student, teacher))
-                value = loss(*inputs, **{need: extra[need] for need in self.needs[name]})
+                inputs = [to_type(getattr(features, self.reads[name])) for features in (student, teacher)]
+                besides = {need: extra[need] for need in self.needs[name]}
+                if name not in METHODS or METHODS[name].spans == "batch":  # of all processes
+                    inputs = [_gathered(part) for part in inputs]
+                    besides = {need: _gathered(part) for need, part in besides.items()}
+                value = loss(*inputs, **besides)
                 total = total + self.weights[name] * value
                 terms[name] = value.detach()
                 terms.update(getattr(loss, "terms", {}))
@@ -65,6 +72,10 @@ class Objective(nn.Module):
                 stage = loss.stage()
                 return Objective(0.0, {name: (1.0, self.reads[name], stage.loss)}), stage
         return None
+
+
+def _gathered(part: Tensor | list[Tensor]) -> Tensor | list[Tensor]:
+    return [distributed.gathered(map) for map in part] if isinstance(part, list) else distributed.gathered(part)
 
 
 def default_weights(method: str) -> dict[str, float]:

@@ -2,6 +2,7 @@
 
 from torch import Tensor
 
+from dcd_utils.distributed import gathered
 from dcd_utils.losses.method import loss_of, unsized
 from dcd_utils.losses.shared import SHORTEST, Loss
 
@@ -9,14 +10,16 @@ _SMALLEST = 1e-7
 
 
 def neighbours(features: Tensor) -> Tensor:
-    """The chance of each row to be picked as another's neighbour: cosines, moved to [0, 1], rows of sum one: [B, B]."""
+    """The chance of each row to be picked as another's neighbour: cosines, moved to [0, 1], rows of sum one: [B, B];
+    in one of several processes its own rows of these."""
     lengths = features.norm(dim=1, keepdim=True)
     unit = features * (lengths > SHORTEST) / (lengths + _SMALLEST)  # see `shared.unit`
-    kernel = (unit @ unit.T + 1) / 2
+    kernel = (unit @ gathered(unit).T + 1) / 2
     return kernel / kernel.sum(dim=1, keepdim=True)
 
 
-@loss_of("pkt", unsized, reads="pooled", weight=30000.0, source="Passalis and Tefas, 2018, arXiv:1803.10837")
+@loss_of("pkt", unsized, reads="pooled", spans="rows", weight=30000.0,
+         source="Passalis and Tefas, 2018, arXiv:1803.10837")  # fmt: skip
 class PKTLoss(Loss):
     """Divergence of the student's neighbour chances from the teacher's (arXiv:1803.10837, eq. 9). The mean over all B^2
     entries, not the sum over a row, is what the published weight of 30,000 belongs to."""

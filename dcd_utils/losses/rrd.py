@@ -4,11 +4,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from dcd_utils.distributed import gathered
 from dcd_utils.losses.method import loss_of, sized_by_pooled
 from dcd_utils.losses.shared import EmbeddingLoss, check
 
 
-@loss_of("rrd", sized_by_pooled, reads="pooled", weight=1.0, source="Giakoumoglou and Stathaki, 2024, arXiv:2407.12073")
+@loss_of("rrd", sized_by_pooled, reads="pooled", spans="rows", weight=1.0,
+         source="Giakoumoglou and Stathaki, 2024, arXiv:2407.12073")  # fmt: skip
 class RRDLoss(EmbeddingLoss):
     """Cross-entropy between two views of a queue: how near its entries are to the teacher, and to the student.
 
@@ -39,11 +41,12 @@ class RRDLoss(EmbeddingLoss):
         student, teacher = self.embed(student, teacher)
         teacher = teacher.detach()
         if self.training:
-            size, batch = len(self.queue), len(teacher)
+            everyone = gathered(teacher)
+            size, batch = len(self.queue), len(everyone)
             if batch > size:
                 raise ValueError(f"the queue holds {size} embeddings, the batch {batch}: pass a larger queue_size")
             places = (self.next + torch.arange(batch, device=self.queue.device)) % size
-            self.queue.index_copy_(0, places, teacher.to(self.queue.dtype))
+            self.queue.index_copy_(0, places, everyone.to(self.queue.dtype))
             self.next.add_(batch).remainder_(size)
         queue = self.queue.clone()
         target = (teacher @ queue.T / self.teacher_temperature).softmax(dim=1)

@@ -1,16 +1,19 @@
 """Train a network, or distil one into another; a run with exactly the same config is loaded instead."""
 
+import contextlib
 import inspect
 import os
+from dataclasses import replace
+from functools import partial
 
 import torch
 from torch import nn
 
-from dcd_utils import losses, models, runtime
+from dcd_utils import distributed, losses, models, runtime
 from dcd_utils.data import ImageSet
-from dcd_utils.training.config import config, data_facts, network_facts
+from dcd_utils.training.config import config, data_facts, differences, network_facts
 from dcd_utils.training.loop import Job, NonFiniteLoss, check_outputs
-from dcd_utils.training.recipe import QUICK, Recipe, resolve_precision
+from dcd_utils.training.recipe import QUICK, USUAL, Execution, Recipe, resolve_precision
 from dcd_utils.training.runs import Run, RunBusy, RunFolder, known_places
 from dcd_utils.training.stages import learn
 from dcd_utils.training.teacher import NoTeacher, check_cache, lent
@@ -19,6 +22,7 @@ from dcd_utils.training.teacher import NoTeacher, check_cache, lent
 def train(
     model: nn.Module, train: ImageSet, test: ImageSet, recipe: Recipe = QUICK, seed: int = 0,
     run_dir: str | os.PathLike | None = None, wait: bool = True, retrain: bool = False,
+    execution: Execution = USUAL,
 ) -> Run:
     """Train `model` on labels alone, or load the run that did exactly this, from those that come with the course or
     those trained here.
@@ -31,6 +35,11 @@ def train(
             where it stopped.
         wait: whether to wait for another process that is training this very run, and then to load it.
         retrain: leave the runs that come with the course aside. What was trained here is still loaded.
+        execution: how it is computed.
+
+    The processes that torchrun starts train one run together, as one process would: the batch of the recipe is that of
+    all, and the first one writes. Their number is no part of what a run is: it changes last bits, and what batch norm
+    sees at once (a process's images, unless `execution` says otherwise).
 
     On a CPU, training has as many threads as PyTorch, or one while other programs want the cores. The number decides
     the last bits (docs/speed.md): a run taken up again ends as an unbroken one would as long as it stays. With
@@ -45,7 +54,7 @@ def train(
     """
     model = models.unwrapped(model)
     recipe = _decided(model, train, test, recipe)
-    job = Job(model, losses.Objective(), NoTeacher(), train, test, recipe, seed)
+    job = Job(model, losses.Objective(), NoTeacher(), train, test, recipe, seed, execution)
     return _run(job, config(model, train, test, recipe, seed), None, run_dir, "off", wait, retrain)
 
 
@@ -53,7 +62,7 @@ def distill(
     student: nn.Module, teacher: nn.Module, train: ImageSet, test: ImageSet, method: str = "dcd+kd",
     recipe: Recipe = QUICK, seed: int = 0, run_dir: str | os.PathLike | None = None,
     weights: dict[str, float] | None = None, options: dict | None = None, cache: str = "auto", wait: bool = True,
-    retrain: bool = False,
+    retrain: bool = False, execution: Execution = USUAL,
 ) -> Run:
     """Train `student` on labels and a frozen `teacher`, or load the run that did exactly this.
 
@@ -75,6 +84,7 @@ def distill(
     parts = (student, teacher, train, test, method, recipe, seed)
     check_cache(cache)
     job, facts = prepare(*parts, weights=weights, options=options)
+    job = replace(job, execution=execution)
     with lent(teacher):
         return _run(job, facts, teacher, run_dir, "off" if job.objective.reads_maps else cache, wait, retrain)
 
@@ -146,6 +156,10 @@ def check_method(
 
 def _run(job: Job, facts: dict, teacher: nn.Module | None, run_dir, cache: str, wait: bool, retrain: bool) -> Run:
     """Load the run that has this config, or train it."""
+    for other, known in enumerate(distributed.from_all(facts)):
+        if known != facts:
+            what = f"process {other} was to train another run: {differences(known, facts)}"
+            raise ValueError(f"{what}. Give all processes the same data, code and options")
     data = data_facts(job.train, job.test)
     places = known_places(facts, data, retrain) if run_dir is None else [RunFolder(run_dir, facts, data)]
     folder = places[-1]
@@ -158,7 +172,7 @@ def _run(job: Job, facts: dict, teacher: nn.Module | None, run_dir, cache: str, 
         print(f"{label}: another process trains this run, waiting for it", flush=True)
 
     def finished(place: RunFolder) -> Run | None:
-        record = place.record()
+        record = distributed.from_first(place.record)
         if record is None or record["state"] != "finished":
             return None
         run = place.load(record, job.model.to(job.train.device).eval(), job.objective.to(job.train.device).eval())
@@ -169,7 +183,8 @@ def _run(job: Job, facts: dict, teacher: nn.Module | None, run_dir, cache: str, 
     for place in places:  # without a lock: the folder may be shared, or on a disk that cannot be written
         if run := finished(place):
             return run
-    with folder.claimed(on_wait):
+    with contextlib.ExitStack() as claim:
+        distributed.from_first(lambda: claim.enter_context(folder.claimed(on_wait)))
         if run := finished(folder):
             return run
         try:
@@ -177,14 +192,15 @@ def _run(job: Job, facts: dict, teacher: nn.Module | None, run_dir, cache: str, 
         except torch.OutOfMemoryError as error:
             raise RuntimeError(
                 f"{label}: {job.train.device} ran out of memory with {job.recipe.batch_size} images of "
-                f"{tuple(job.train.images.shape[1:])} a step: choose a smaller batch_size, a smaller network, "
-                f'precision="bf16" or another place for the answers of a teacher (cache="file"), or free the device '
-                f"(its own words: {str(error).splitlines()[0]}). Finished epochs are kept: repeat the call to go on"
+                f"{tuple(job.train.images.shape[1:])} a step: choose a micro_batch (the batch in parts), a smaller "
+                f'batch_size, a smaller network, precision="bf16" or another place for the answers of a teacher '
+                f'(cache="file"), or free the device (its own words: {str(error).splitlines()[0]}). Finished epochs '
+                "are kept: repeat the call to go on"
             ) from error
         except NonFiniteLoss as error:
-            folder.fail(str(error))
+            distributed.from_first(partial(folder.fail, str(error)))
             raise
-        record = folder.finish(job.model, job.objective, history)
+        record = distributed.from_first(lambda: folder.finish(job.model, job.objective, history))
     run = Run(job.model.eval(), record, folder.path, job.objective.eval())
     print(f"{label}: {run.accuracy:.2f} % after {job.recipe.epochs} epochs, {run.seconds:.0f} s{remark}")
     return run
@@ -197,6 +213,10 @@ def _decided(model: nn.Module, train: ImageSet, test: ImageSet, recipe: Recipe) 
             f"train is on {train.device} with classes {_some(train.classes)}, test is on {test.device} with "
             f"{_some(test.classes)}: both must come from one data.load"
         )
+    processes = distributed.world()
+    if recipe.batch_size % processes or recipe.batch_size < 2 * processes:
+        given = f"a batch of {recipe.batch_size} images was given to {processes} processes"
+        raise ValueError(f"{given}: it is divided among them, so choose a multiple of {processes}, at least 2 for each")
     if len(train) < 2:
         raise ValueError(f"{len(train)} training images were given: pass at least 2")
     if not any(parameter.requires_grad for parameter in model.parameters()):

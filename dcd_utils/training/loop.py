@@ -7,11 +7,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from dcd_utils import runtime
+from dcd_utils import distributed, runtime
 from dcd_utils.data import ImageSet, views
 from dcd_utils.losses import Objective
+from dcd_utils.models.parts import in_parts, recomputed
 from dcd_utils.training import threads
-from dcd_utils.training.recipe import Recipe, autocast, resolve_precision
+from dcd_utils.training.recipe import USUAL, Execution, Recipe, autocast, resolve_precision
 from dcd_utils.training.teacher import FrozenTeacher, NoTeacher, lent
 
 
@@ -25,7 +26,7 @@ ADVICE = 'lower the learning rate or use precision="fp32"'
 @dataclass(frozen=True, eq=False)
 class Job:
     """What is trained, by what, on what. Without `test` no accuracy is measured. The recipe's precision is decided, and
-    the seed decides batches and views."""
+    the seed decides batches and views. `execution` says how, and is no part of what the run is."""
 
     model: nn.Module
     objective: Objective
@@ -34,12 +35,32 @@ class Job:
     test: ImageSet | None
     recipe: Recipe
     seed: int | str = 0
+    execution: Execution = USUAL
 
 
-def draw(size: int, seed: int | str, epoch: int) -> tuple[Tensor, Tensor]:
+class Step(nn.Module):
+    """The part of a step that has a gradient, as one module; in several processes PyTorch sees to it that each has the
+    gradient of the whole batch."""
+
+    def __init__(self, job: Job):
+        super().__init__()
+        self.job, self.model, self.objective = job, job.model, job.objective
+        if job.execution.sync_batch_norm and distributed.world() > 1:
+            self.model, self.objective = map(distributed.with_synchronised_norms, (job.model, job.objective))
+
+    def forward(self, images: Tensor, teacher, labels: Tensor, indices: Tensor) -> tuple[Tensor, dict, Tensor]:
+        """Return the loss, its terms, and the student's logits without a gradient."""
+        at_once = self.job.execution.micro_batch
+        with autocast(images.device, self.job.recipe.precision):
+            run = recomputed(self.model) if at_once else self.model.features
+            student = in_parts(run, at_once, images)
+        return *self.objective(student, teacher, labels, indices), student.logits.detach()
+
+
+def draw(size: int, seed: int | str, epoch: int, num_views: int = views.NUM_VIEWS) -> tuple[Tensor, Tensor]:
     """Return the order of the images in an epoch, and the view of each: both int64 [size], on the CPU."""
     order = torch.randperm(size, generator=runtime.generator("order", seed, epoch))
-    return order, torch.randint(views.NUM_VIEWS, (size,), generator=runtime.generator("views", seed, epoch))
+    return order, torch.randint(num_views, (size,), generator=runtime.generator("views", seed, epoch))
 
 
 def split(order: Tensor, drawn: Tensor, batch_size: int, device: torch.device | str) -> list[tuple[Tensor, Tensor]]:
@@ -66,46 +87,80 @@ def make_optimizer(job: Job) -> torch.optim.SGD:
     )
 
 
-def train_epoch(job: Job, optimizer: torch.optim.Optimizer, epoch: int) -> dict[str, float]:
-    """Pass once over the training images; return the mean of every loss term, and the training accuracy in %."""
-    train, recipe = job.train, job.recipe
-    order, drawn = draw(len(train), job.seed, epoch)
-    steps = split(order, drawn, recipe.batch_size, train.device)
+def train_epoch(
+    job: Job, optimizer: torch.optim.Optimizer, epoch: int, step: nn.Module | None = None, begun: dict | None = None,
+    keep: Callable[[dict], None] = lambda begun: None,
+) -> dict[str, float]:
+    """Pass once over the training images; return the mean of every loss term, the training accuracy in %, and of images
+    that are streamed the share of the time that went in waiting for them, in %.
+
+    `step` is the job's Step, as several processes share it. Every `execution.checkpoint_steps` steps `keep` receives
+    what has passed of the epoch; given as `begun`, with weights and optimizer as they were, the epoch goes on there.
+    """
+    train, recipe, step = job.train, job.recipe, step or Step(job)
+    order, drawn = draw(len(train), job.seed, epoch, train.num_views)
+    whole = split(order, drawn, recipe.batch_size, train.device)
+    steps = [tuple(numbers[distributed.own(len(numbers))] for numbers in pair) for pair in whole]
+    if distributed.world() > 1:  # the teacher answers what this process asks
+        order, drawn = (torch.cat(numbers).cpu() for numbers in zip(*steps, strict=True))
     job.teacher.prepare(order, drawn)
-    job.model.train()
-    rows = []
-    for step, (indices, batch_views) in enumerate(steps):
-        optimizer.param_groups[0]["lr"] = recipe.learning_rate_at(epoch * len(steps) + step, len(steps))
-        images, labels = train.batch(indices, batch_views), train.labels[indices]
+    step.train()
+    names, done = (begun["names"], [begun["rows"].to(train.device)]) if begun else ([], [])
+    first, rows, waited, start = sum(map(len, done)), [], 0.0, time.perf_counter()
+    stream = train.batches(steps[first:])
+    for number in range(first, len(steps)):
+        optimizer.param_groups[0]["lr"] = recipe.learning_rate_at(epoch * len(steps) + number, len(steps))
+        asked = time.perf_counter()
+        images, indices = next(stream), steps[number][0]
+        waited += time.perf_counter() - asked
+        labels, share = train.labels[indices], distributed.begin_batch(len(whole[number][0]), len(indices))
         with autocast(train.device, recipe.precision):
-            teacher_features = job.teacher(images, indices)
-            student_features = job.model.features(images)
-        loss, terms = job.objective(student_features, teacher_features, labels, indices)
+            teacher_features = in_parts(job.teacher, job.execution.micro_batch, images, indices)
+        loss, terms, logits = step(images, teacher_features, labels, indices)
+        value = loss.detach()
 
         optimizer.zero_grad()
+        if distributed.world() > 1:
+            loss = loss * (share * distributed.world())  # the mean over the processes is taken
         loss.backward()
         optimizer.step()
-        correct = (student_features.logits.detach().argmax(dim=1) == labels).float().mean() * 100
-        terms = {"train_accuracy": correct, "train_loss": loss.detach(), **terms}
-        rows.append(torch.stack([term.float() for term in terms.values()]))  # read from the device at the end
-    return _means(list(terms), torch.stack(rows), [len(indices) for indices, _ in steps], epoch)
+        correct = (logits.argmax(dim=1) == labels).float().mean() * 100
+        terms = {"train_accuracy": correct, "train_loss": value, **terms}
+        rows.append(share * torch.stack([term.float() for term in terms.values()]))  # read from the device at the end
+        if (number + 1) % job.execution.checkpoint_steps == 0 or number + 1 == len(steps):
+            names, rows = list(terms), done.append(distributed.summed(torch.stack(rows))) or []
+            if number + 1 < len(steps):
+                keep({"names": names, "rows": torch.cat(done)})
+    distributed.begin_batch(None)
+    waiting = {"waiting": round(100 * waited / (time.perf_counter() - start), 1)} if train.streams else {}
+    return _means(names, torch.cat(done), [len(indices) for indices, _ in whole], epoch) | waiting
 
 
-def fit(job: Job, state: dict | None = None, on_epoch: Callable[[dict], None] = lambda state: None) -> list[dict]:
-    """Train for the recipe's epochs; return one row of metrics per epoch. After each, `on_epoch` receives all that is
-    needed to go on (model, objective, optimizer, history): given as `state`, it leads to an unbroken run's result."""
-    optimizer, history = make_optimizer(job), []
+def fit(
+    job: Job, state: dict | None = None, keep: Callable[[dict], None] = lambda state: None
+) -> list[dict]:
+    """Train for the recipe's epochs; return one row of metrics per epoch. After each, and within long ones, `keep`
+    receives all that is needed to go on (model, objective, optimizer, history; in "begun" what has passed of an epoch,
+    or None): given as `state`, it leads to an unbroken run's result."""
+    optimizer, history, begun = make_optimizer(job), [], None
     if state is not None:
         job.model.load_state_dict(state["model"])
         job.objective.load_state_dict(state["objective"])
         optimizer.load_state_dict(state["optimizer"])
-        history = list(state["history"])
+        history, begun = list(state["history"]), state.get("begun")
+
+    def keep_all(begun: dict | None = None) -> None:
+        parts = (("model", job.model), ("objective", job.objective), ("optimizer", optimizer))
+        keep({**{name: part.state_dict() for name, part in parts}, "history": history, "begun": begun})
+
+    step = distributed.wrapped(Step(job))
     optimizer.register_step_post_hook(lambda *_: threads.settle())
     with threads.fastest(job.train.device):
         for epoch in range(len(history), job.recipe.epochs):
             start = time.perf_counter()
-            row = {"epoch": epoch + 1, **train_epoch(job, optimizer, epoch)}
-            seconds = time.perf_counter() - start
+            row = {"epoch": epoch + 1, **train_epoch(job, optimizer, epoch, step, begun, keep_all)}
+            seconds, begun = time.perf_counter() - start, None
+            distributed.align(job.model, job.objective)  # batch norm's statistics
             if not torch.stack([weights.isfinite().all() for weights in optimizer.param_groups[0]["params"]]).all():
                 raise NonFiniteLoss(f"weights are not finite after the last step of epoch {epoch + 1}: {ADVICE}")
             if job.test is not None:
@@ -113,8 +168,7 @@ def fit(job: Job, state: dict | None = None, on_epoch: Callable[[dict], None] = 
             row["learning_rate"] = optimizer.param_groups[0]["lr"]
             row |= {"seconds": round(seconds, 3), "images_per_second": round(len(job.train) / seconds, 1)}
             history.append(row)
-            states = {name: part.state_dict() for name, part in (("model", job.model), ("objective", job.objective))}
-            on_epoch({**states, "optimizer": optimizer.state_dict(), "history": history})
+            keep_all()
     return history
 
 
@@ -144,20 +198,23 @@ def evaluate(
     if not len(image_set):
         raise ValueError("the image set is empty: there is nothing to evaluate")
     batch_size = batch_size or runtime.inference_batch(image_set.device)
-    counts = torch.zeros(3, dtype=torch.int64, device=image_set.device)
+    counts = torch.zeros(4, dtype=torch.int64, device=image_set.device)
     precision = resolve_precision(precision, image_set.device, model)
     with lent(model), threads.fastest(image_set.device), autocast(image_set.device, precision):
         model.eval()
-        for indices in torch.arange(len(image_set), device=image_set.device).split(batch_size):
+        own = torch.arange(len(image_set), device=image_set.device)[distributed.own(len(image_set))]
+        steps = [(indices, None) for indices in own.split(batch_size)]
+        for (indices, _), images in zip(steps, image_set.batches(steps), strict=True):
             threads.settle()
-            logits = model(image_set.batch(indices))
+            logits = model(images)
             check_outputs(logits, image_set, "network")
             best = logits.topk(min(5, logits.shape[1])).indices == image_set.labels[indices, None]
-            counts += torch.stack([best[:, 0].sum(), best.sum(), (~logits.isfinite()).any(dim=1).sum()])
-    top1, top5, broken = counts.tolist()  # read once: each look at the device waits for it
-    if broken:
-        raise NonFiniteLoss(f"the outputs for {broken} of {len(image_set)} test images are not finite: {ADVICE}")
-    return 100 * top1 / len(image_set), 100 * top5 / len(image_set)
+            finite = logits.isfinite().all(dim=1)
+            counts += torch.stack([best[:, 0].sum(), best.sum(), finite.sum(), torch.ones_like(finite).sum()])
+    top1, top5, finite, size = distributed.summed(counts).tolist()  # read once: each look at the device waits for it
+    if finite < size:
+        raise NonFiniteLoss(f"the outputs for {size - finite} of {size} test images are not finite: {ADVICE}")
+    return 100 * top1 / size, 100 * top5 / size
 
 
 def check_outputs(logits: Tensor, image_set: ImageSet, role: str) -> None:

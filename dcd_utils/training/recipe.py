@@ -68,6 +68,33 @@ class Recipe:
         return self.learning_rate * (1 + math.cos(math.pi * (progress - 0.2) / 0.8)) / 2
 
 
+@dataclass(frozen=True)
+class Execution:
+    """How a run is computed, which is no part of what it is; an impossible value is a ValueError.
+
+    Attributes:
+        micro_batch: images that a process passes through the networks at once, for a GPU that cannot hold a whole
+            batch; each passes twice. None: all. The loss sees the whole batch all the same; only batch norm's
+            statistics are those of the images that pass together.
+        sync_batch_norm: in several processes, on GPUs: batch norm over the whole batch, not over a process's images
+            (the published way).
+        checkpoint_steps: an epoch of more steps leaves a checkpoint after each so many.
+    """
+
+    micro_batch: int | None = None
+    sync_batch_norm: bool = False
+    checkpoint_steps: int = 1000
+
+    def __post_init__(self):
+        for name, least in (("micro_batch", 2), ("checkpoint_steps", 1)):
+            value = getattr(self, name)
+            if not (isinstance(value, int) and value >= least or (name == "micro_batch" and value is None)):
+                raise ValueError(f"{name}={value!r} was given, expected a whole number of at least {least}")
+
+
+USUAL = Execution()
+
+
 def _finite(value) -> bool:
     return isinstance(value, int | float) and math.isfinite(value)
 
@@ -78,6 +105,8 @@ PAPER = Recipe()
 # that are reported (with batches of 64 luck counted for more); a teacher is trained longer
 QUICK = Recipe(epochs=15, batch_size=32, learning_rate=0.1, schedule="one_cycle", milestones=(), precision="fp32")
 QUICK_TEACHER = QUICK.but(epochs=30)
+# the paper's recipe for ImageNet
+IMAGENET = Recipe(120, batch_size=256, learning_rate=0.1, milestones=(30, 60, 90), weight_decay=1e-4)
 _GENTLE = ("MobileNetV2", "ShuffleV1", "ShuffleV2")
 
 

@@ -8,11 +8,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import safetensors.torch
 import torch
 from filelock import FileLock, Timeout
 from torch import nn
 
-from dcd_utils import files, losses, models
+from dcd_utils import distributed, files, losses, models
 from dcd_utils.records import make_record, read_record, write_record
 from dcd_utils.training.config import differences, run_name, weights_digest
 
@@ -148,10 +149,12 @@ class RunFolder:
             files.remove_partials(self.path)  # of killed processes: nobody else may write here now
             yield
 
-    def begin(self) -> dict | None:
-        """Make the folder the run's own; return the state to go on from, with its history, or None."""
-        record = self.record() or {"files": {}, "history": []}
-        self._record = make_record(self.config, self.data, "running", files=record["files"], history=record["history"])
+    def begin(self, **how) -> dict | None:
+        """Make the folder the run's own, its record with `how` it is computed; return the state to go on from, with its
+        history, or None."""
+        known = self.record() or {"files": {}, "history": []}
+        known = {"files": known["files"], "history": known["history"]}
+        self._record = record = make_record(self.config, self.data, "running", **known, **how)
         if not record["files"]:
             write_record(self.path / RECORD, self._record)
             return None
@@ -160,10 +163,13 @@ class RunFolder:
         return {"history": record["history"], **state}
 
     def save_checkpoint(self, state: dict) -> None:
-        """Keep all that is needed to go on after an epoch: "history", and tensors by name. The record is written after
-        the checkpoint that it names, and before the last one goes: a kill leaves one whole."""
-        first = state.get("first_stage")
-        name = f"checkpoint-first-{len(first['history'])}.pt" if first else f"checkpoint-{len(state['history'])}.pt"
+        """Keep all that is needed to go on: "history", and tensors by name. The record is written after the checkpoint
+        that it names, and before the last one goes: a kill leaves one whole. Of several processes the first writes."""
+        if distributed.rank():
+            return
+        within = state.get("first_stage") or state
+        passed = f"-{len(within['begun']['rows'])}" if within["begun"] else ""  # steps of the epoch under way
+        name = f"checkpoint-{'first-' * ('first_stage' in state)}{len(within['history'])}{passed}.pt"
         content = _saved({key: value for key, value in state.items() if key != "history"})
         files.write_whole(self.path / name, content)
         self._record |= {"files": {name: files.sha256(content)}, "history": state["history"]}
@@ -192,8 +198,8 @@ class RunFolder:
     def load(self, record: dict, model: nn.Module, objective: losses.Objective) -> Run:
         """Return a finished run: its weights in `model`, and in `objective` what was learned, if that file is whole."""
         self._record = record
-        self._read(WEIGHTS, f'delete the folder "{self.path}" to train this run anew')
-        models.load_weights(model, self.path / WEIGHTS)
+        content = self._read(WEIGHTS, f'delete the folder "{self.path}" to train this run anew')
+        model.load_state_dict(safetensors.torch.load(content))
         if LEARNED in record["files"]:
             advice = f'the model is whole; delete the folder "{self.path}" if you need what the losses learned anew'
             try:
@@ -210,9 +216,9 @@ class RunFolder:
 
     def _read(self, name: str, advice: str) -> bytes:
         path = self.path / name
-        if not path.exists():
+        content = distributed.from_first(lambda: path.read_bytes() if path.exists() else None)
+        if content is None:
             raise ValueError(f'"{path}" is missing: {advice}')
-        content = path.read_bytes()
         if files.sha256(content) != self._record["files"][name]:
             raise ValueError(f'"{path}" is damaged (its SHA-256 is not the one in {RECORD}): {advice}')
         return content

@@ -1,21 +1,24 @@
 """What happens in a run's training: the teacher takes its place, a first stage where a method has one, the epochs."""
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import torch
 from torch import nn
 from tqdm.auto import tqdm
 
-from dcd_utils import models, runtime
+from dcd_utils import distributed, models, runtime
 from dcd_utils.training.loop import Job, fit
+from dcd_utils.training.recipe import USUAL
 from dcd_utils.training.runs import RunFolder
 from dcd_utils.training.teacher import FrozenTeacher, NoTeacher, StoredTeacher
 
 
 def learn(job: Job, folder: RunFolder, teacher: nn.Module | None, cache: str, label: str) -> tuple[list[dict], str]:
     """Train a job to its last epoch; return the history, and a remark for the line that reports the run."""
-    device, state = job.train.device, folder.begin()
+    device, usual = job.train.device, asdict(USUAL)
+    how = {name: value for name, value in asdict(job.execution).items() if value != usual[name]}
+    state = distributed.from_first(lambda: folder.begin(**how))
     if device.type == "cpu":
         runtime.reuse_freed_memory()
     if device.type in ("cuda", "cpu"):  # convolutions run faster with the channels last
@@ -25,28 +28,36 @@ def learn(job: Job, folder: RunFolder, teacher: nn.Module | None, cache: str, la
     guide, remark = _guide(job, teacher, cache, folder.config)
     state = _first_stage(job, folder, teacher, state, label)
     history = _fit(replace(job, teacher=guide), state, label, folder.save_checkpoint)
+    if job.train.streams:
+        remark += f", {sum(row['waiting'] for row in history) / len(history):.0f} % of the time waiting for images"
     return history, remark
 
 
 def _fit(job: Job, state: dict | None, label: str, keep: Callable[[dict], None]) -> list[dict[str, float]]:
-    """`fit` behind a progress bar; `keep` receives the state after every epoch."""
+    """`fit` behind a progress bar."""
     done = len(state["history"]) if state else 0
     with tqdm(total=job.recipe.epochs, initial=done, desc=label, unit="epoch", leave=False) as bar:
 
-        def on_epoch(state):
+        def on_state(state):
             keep(state)
-            if job.test is not None:
-                bar.set_postfix_str(f"{state['history'][-1]['test_accuracy']:.1f} %")
-            bar.update()
+            if state["begun"] is None:
+                if job.test is not None:
+                    bar.set_postfix_str(f"{state['history'][-1]['test_accuracy']:.1f} %")
+                bar.update()
 
-        return fit(job, state, on_epoch)
+        return fit(job, state, on_state)
 
 
 def _guide(job: Job, teacher: nn.Module | None, cache: str, facts: dict):
     """Return the teacher that the loop asks, and a remark."""
     if teacher is None:
         return NoTeacher(), ""
-    live = FrozenTeacher(teacher, job.recipe.batch_size)
+    execution, processes = job.execution, distributed.world()
+    live = FrozenTeacher(teacher, execution.micro_batch or job.recipe.batch_size // processes)
+    if job.train.streams:
+        if cache not in ("auto", "off"):
+            raise ValueError(f'cache="{cache}" was given: streamed images have views without number; choose "off"')
+        return live, ", live teacher"
     if cache == "off":
         return live, ", live teacher (its maps are read)" if job.objective.reads_maps else ", live teacher"
     try:
@@ -74,7 +85,7 @@ def _first_stage(job: Job, folder: RunFolder, teacher: nn.Module | None, state: 
         job.objective.load_state_dict(state["objective"])
     first = replace(
         job, model=show(job.model), objective=objective.to(job.train.device), recipe=recipe, seed=f"{job.seed}/first",
-        teacher=FrozenTeacher(show(teacher), recipe.batch_size), test=None,
+        teacher=FrozenTeacher(show(teacher), job.recipe.batch_size // distributed.world()), test=None,
     )
 
     def keep(first_state):

@@ -140,9 +140,9 @@ def test_drawn_images_take_no_root(name):
 
 
 def test_unknown_names_list_the_known():
-    with pytest.raises(ValueError, match="shapes, new_shapes, cifar100, stl10, tiny_imagenet, folder"):
+    with pytest.raises(ValueError, match="shapes, new_shapes, cifar100, stl10, tiny_imagenet, imagenet, folder"):
         data.load("imagenet22k")
-    assert data.names() == ["shapes", "new_shapes", "cifar100", "stl10", "tiny_imagenet", "folder"]
+    assert data.names() == ["shapes", "new_shapes", "cifar100", "stl10", "tiny_imagenet", "imagenet", "folder"]
 
 
 def test_images_held_out_are_a_fair_share_of_every_class_and_no_others(shapes):

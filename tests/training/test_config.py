@@ -485,14 +485,16 @@ SAME = {
     training.train: {
         "run_dir": lambda sets: (None, "elsewhere"), "wait": lambda sets: (True, False),
         "retrain": lambda sets: (False, True),
+        "execution": lambda sets: (training.Execution(), training.Execution(micro_batch=4)),
     },
     training.distill: {
         "run_dir": lambda sets: (None, "elsewhere"), "wait": lambda sets: (True, False),
         "retrain": lambda sets: (False, True), "cache": lambda sets: ("auto", "off"),
+        "execution": lambda sets: (training.Execution(), training.Execution(micro_batch=4)),
     },
     models.create: {},
     losses.register: {"replace": lambda sets: (False, True)},
-    losses.Method: {"source": lambda sets: ("", "A paper, 2026")},
+    losses.Method: {"source": lambda sets: ("", "A paper, 2026"), "spans": lambda sets: ("batch", "image")},
     training.Recipe: {},
 }
 

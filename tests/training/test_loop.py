@@ -23,7 +23,7 @@ def test_fit_returns_one_row_per_epoch_and_hands_out_all_that_is_needed_to_go_on
     assert [row["epoch"] for row in rows] == [1, 2, 3] and [len(state["history"]) for state in states] == [1, 2, 3]
     assert (rows[-1]["test_accuracy"], rows[-1]["test_top5"]) == training.evaluate(whole.model, tiny_sets[1])
     assert rows[-1]["learning_rate"] == whole.recipe.learning_rate_at(8, 3)
-    assert states[0].keys() == {"model", "objective", "optimizer", "history"}
+    assert states[0].keys() == {"model", "objective", "optimizer", "history", "begun"} and not states[0]["begun"]
 
 
 def test_an_epoch_is_what_its_pieces_say(tiny_sets):

@@ -254,7 +254,7 @@ def test_a_run_that_failed_is_not_tried_again_by_itself(distilled, tmp_path, mon
     assert all(tensor.isfinite().all() for tensor in kept["model"].values())
     with monkeypatch.context() as patch:
         patch.setattr(stages, "fit", never)
-        with pytest.raises(training.RunFailed, match='step 2 of 3.*as before: delete ".*run" to try again'):
+        with pytest.raises(training.runs.RunFailed, match='step 2 of 3.*as before: delete ".*run" to try again'):
             distilled(epochs=2)
     shutil.rmtree(tmp_path / "run")
     monkeypatch.setattr(Broken, "limit", 1000)
@@ -271,7 +271,7 @@ def test_a_run_without_finite_answers_has_failed(tiny_sets, tmp_path, monkeypatc
     network.__class__ = Lost
     if part == "weights":
         monkeypatch.setattr(loop, "make_optimizer", lambda job: Careless(job.model.parameters(), lr=1.0))
-    for error, message in ((training.NonFiniteLoss, f"{part} .*not finite"), (training.RunFailed, "finite.*as before")):
+    for error, message in ((training.NonFiniteLoss, f"{part} .*not finite"), (training.runs.RunFailed, "finite.*as before")):
         with pytest.raises(error, match=message):
             training.train(network, *tiny_sets, FAST, run_dir=tmp_path / "run")
         network.load_state_dict(student().state_dict())

@@ -182,7 +182,7 @@ def job(tiny_sets, machine, **changes):
 
 def test_training_takes_up_a_change_between_two_steps(tiny_sets, machine):
     trained, used = job(tiny_sets, machine)
-    loop.fit(trained, on_epoch=lambda state: machine.busy())
+    loop.fit(trained, keep=lambda state: machine.busy())
     assert used == [4, 4, 4, 4] + [4, 4, 1, 1], "twice three steps and a test; after 100, 106 and 112 seconds, a probe"
     assert machine.probes == [*SHORT, *LONG] + SHORT + [*SHORT, *LONG] and machine.threads == 4
 

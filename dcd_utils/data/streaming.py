@@ -87,7 +87,7 @@ class StreamedSet(ImageSet):
         pairs = (list(zip(i.tolist(), [None] * len(i) if v is None else v.tolist(), strict=True)) for i, v in steps)
         loader = DataLoader(
             self.images, batch_sampler=pairs, num_workers=self.images.workers, collate_fn=_as_it_is,
-            pin_memory=self.device.type == "cuda",
+            pin_memory=self.device.type == "cuda", generator=torch.Generator(),  # and not everybody's
         )
         try:
             for pixels in loader:

@@ -271,7 +271,7 @@ def test_a_run_without_finite_answers_has_failed(tiny_sets, tmp_path, monkeypatc
     network.__class__ = Lost
     if part == "weights":
         monkeypatch.setattr(loop, "make_optimizer", lambda job: Careless(job.model.parameters(), lr=1.0))
-    for error, message in ((training.NonFiniteLoss, f"{part} .*not finite"), (training.runs.RunFailed, "finite.*as before")):
+    for error, message in ((training.NonFiniteLoss, f"{part} .*not finite"), (runs.RunFailed, "finite.*as before")):
         with pytest.raises(error, match=message):
             training.train(network, *tiny_sets, FAST, run_dir=tmp_path / "run")
         network.load_state_dict(student().state_dict())

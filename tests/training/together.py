@@ -1,5 +1,6 @@
 """What each process of the tests of several processes does: one epoch of every method in 64-bit numbers, without batch
-norm; the first one keeps all losses and gradients. Run as `python together.py FILE`, by itself or under torchrun."""
+norm; the first one keeps all losses and gradients. Run as `python together.py FILE`, by itself or under torchrun; with
+another word behind it, an epoch of shapes in 32-bit numbers instead."""
 
 import copy
 import sys
@@ -7,11 +8,12 @@ import sys
 import torch
 from torch import nn
 
-from dcd_utils import distributed, losses, models, training
+from dcd_utils import data, distributed, losses, models, training
 from dcd_utils.data import ImageSet
 from dcd_utils.training import loop
 
-SIZES = {35: 12, 27: 12}  # images, batch: the last batch has 11 (2, 3, 3, 3 in four processes), or 3 (all in each)
+BATCH = 12
+LAST = {35: "every method", 27: ("dcd+kd", "crd", "cc")}  # the last batch has 11 (2, 3, 3, 3 of four), or 3 (all each)
 OPTIONS = {"crd": {"negatives": 7}, "rrd": {"queue_size": 16}}
 VARIANTS = {
     "dcd, classmates masked": ("dcd", {"mask_classmates": True}), "dcd, 4 negatives": ("dcd", {"negatives": 4}),
@@ -48,6 +50,23 @@ class Preactivated(nn.Module):
         return self.network.features(batch, preactivation=True)
 
 
+def an_epoch_of_shapes():
+    """The history of a student without batch norm that learns by DCD+KD, as several processes train it."""
+    train, test = data.load("shapes", train_size=640, test_size=200, device="cpu")
+    student, teacher = (plain(models.create("resnet8", 20, seed=seed)).float() for seed in (0, 1))
+    recipe = training.QUICK.but(epochs=1, learning_rate=0.01)
+    rows, start = [], loop.Step.forward
+
+    def forward(step, *inputs):
+        loss, terms, logits = start(step, *inputs)
+        rows.append(distributed.summed(loss.detach().double()) / distributed.world())
+        return loss, terms, logits
+
+    loop.Step.forward = forward
+    run = training.distill(student, teacher, train, test, "dcd+kd", recipe)
+    return torch.stack(rows), run.rows
+
+
 def passed(train, method, options, execution=None):
     """Every value and gradient of an epoch, step by step, of the method and of the stage that it begins with."""
     student, teacher = (plain(models.create("resnet8", 5, seed=seed)) for seed in (0, 1))
@@ -61,7 +80,7 @@ def passed(train, method, options, execution=None):
         networks = copy.deepcopy([student, teacher])
         if what == "stage" and stage[1].preactivation:
             networks = [Preactivated(network) for network in networks]
-        recipe = training.PAPER.but(batch_size=SIZES[len(train)], learning_rate=1e-3, precision="fp32")
+        recipe = training.PAPER.but(batch_size=BATCH, learning_rate=1e-3, precision="fp32")
         parts = (networks[0], used, training.FrozenTeacher(networks[1]), train, None, recipe)
         job = training.Job(*parts, **({"execution": execution} if execution else {}))
         optimizer, gradients = loop.make_optimizer(job), []
@@ -70,12 +89,17 @@ def passed(train, method, options, execution=None):
             lambda *_: gradients.append([None if each.grad is None else each.grad.clone() for each in weights])  # noqa: B023
         )
         row = training.train_epoch(job, optimizer, 0, distributed.wrapped(loop.Step(job)))
-        found[what] = row, gradients, {name: value for name, value in used.state_dict().items() if torch.is_tensor(value)}
+        state = {name: value for name, value in used.state_dict().items() if torch.is_tensor(value)}
+        found[what] = row, gradients, state
     return found
 
 
 if __name__ == "__main__":
     distributed.start(lambda: torch.device("cpu"))
-    results = {(name, size): passed(images(size), *VARIANTS[name]) for size in SIZES for name in VARIANTS}
+    if sys.argv[2:]:
+        results = an_epoch_of_shapes()
+    else:
+        kinds = [(name, size) for size, names in LAST.items() for name in VARIANTS if size == 35 or name in names]
+        results = {(name, size): passed(images(size), *VARIANTS[name]) for name, size in kinds}
     if distributed.rank() == 0:
         torch.save(results, sys.argv[1])

@@ -122,7 +122,8 @@ TIMES = ("seconds", "images_per_second", "waiting")
 def test_a_killed_command_goes_on_within_the_epoch(tree, tmp_path):
     """Through the command line, with torchvision's networks as teacher and student."""
     command = [sys.executable, "-m", "dcd_utils", "distill", "--profile", "imagenet", "--root", str(tree)]
-    command += ["--side", "32", "--epochs", "1", "--batch-size", "4", "--checkpoint-steps", "2", "--precision", "fp32", "--workers"]
+    command += ["--side", "32", "--epochs", "1", "--batch-size", "4", "--checkpoint-steps", "2", "--precision", "fp32"]
+    command += ["--workers"]
     variables = {**os.environ, "DCD_DATA": str(tmp_path), "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
     settings = {"env": variables, "cwd": tmp_path, "stdout": subprocess.DEVNULL, "stderr": subprocess.STDOUT}
     with subprocess.Popen([*command, "1"], **settings) as process:

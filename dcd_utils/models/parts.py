@@ -29,14 +29,15 @@ def recomputed(network: nn.Module) -> Callable[[Tensor], Features]:
 
     @contextlib.contextmanager
     def again() -> Iterator[None]:
-        norms = [layer for layer in network.modules() if isinstance(layer, _BatchNorm) and layer.track_running_stats]
-        for norm in norms:
-            norm.track_running_stats = False  # this part was counted before
+        norms = [module for module in network.modules() if isinstance(module, _BatchNorm)]
+        counted = [norm._buffers for norm in norms]
+        for norm in norms:  # statistics of images that were counted before
+            norm._buffers = {name: None if buffer is None else buffer.clone() for name, buffer in norm._buffers.items()}
         try:
             yield
         finally:
-            for norm in norms:
-                norm.track_running_stats = True
+            for norm, buffers in zip(norms, counted, strict=True):
+                norm._buffers = buffers
 
     contexts = lambda: (contextlib.nullcontext(), again())  # noqa: E731
     return lambda images: checkpoint(network.features, images, use_reentrant=False, context_fn=contexts)

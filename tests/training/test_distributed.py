@@ -15,6 +15,7 @@ import torch
 from jpegs import write_folder
 
 from dcd_utils import distributed, losses, models, runtime, training
+from dcd_utils.models.parts import in_parts, recomputed
 
 ROOT = Path(__file__).resolve().parents[2]
 QUICKLY = ["--train-size", "96", "--test-size", "40", "--epochs", "1", "--network", "resnet8"]
@@ -85,6 +86,19 @@ def test_the_comparison_can_fail():
 def test_a_batch_in_parts_has_the_gradient_of_the_whole(name):
     parts = together.images(35), *together.VARIANTS[name]
     assert_same(together.passed(*parts, training.Execution(micro_batch=5)), together.passed(*parts))
+
+
+def test_a_batch_in_parts_counts_its_images_once():
+    """Batch norm has the statistics of the parts, as if each had passed by itself, and as often."""
+    images = torch.randn(12, 3, 16, 16, generator=torch.Generator().manual_seed(0))
+    networks = [models.create(name, 5, seed=0).train() for name in ("resnet8", "resnet8", "torchvision/resnet18")]
+    in_parts(recomputed(networks[0]), 5, images).pooled.sum().backward()
+    for part in images.split(5):
+        networks[1].features(part).pooled.sum().backward()
+    torch.testing.assert_close(networks[0].state_dict(), networks[1].state_dict(), rtol=0, atol=0)
+    pairs = zip(networks[0].parameters(), networks[1].parameters(), strict=True)
+    assert all(torch.allclose(ours.grad, theirs.grad, atol=1e-5) for ours, theirs in pairs if theirs.grad is not None)
+    in_parts(recomputed(networks[2]), 5, images).logits.sum().backward()  # torchvision's own graph
 
 
 def test_two_processes_follow_one_over_an_epoch_of_shapes(tmp_path):

@@ -22,14 +22,13 @@ RUN := $(VENV)/bin/python
 READY := $(VENV)/.installed
 endif
 
-.PHONY: help tutorial results retrain notebooks test browser lab lint clean active
+.PHONY: help tutorial results notebooks test browser lab lint clean active
 
 help:
 	@echo "make tutorial   execute every notebook (quick profile, minutes on a CPU); pages land in data/tutorial/"
 	@echo "make test       run the tests"
 	@echo "make lab        open JupyterLab on the course (elsewhere: ARGS=\"--no-browser --port 8900\"; as root: ARGS=--allow-root)"
 	@echo "make results    renew the tables and pictures in README and docs/ from the records in data/results"
-	@echo "make retrain    train the runs that come with the course anew, and report every difference"
 	@echo "make notebooks  execute the committed notebooks again, in place"
 	@echo "make browser    drive two notebooks in a headless browser (needs Chromium or Chrome)"
 	@echo "make lint       check the style of code and notebooks"
@@ -45,10 +44,6 @@ results: $(READY)
 	@$(RUN) -m dcd_utils report data/results --into README.md docs/results.md docs/speed.md
 	@$(RUN) -m dcd_utils report data/results/shapes --plot docs/results.png > /dev/null
 	@$(RUN) -m dcd_utils report data/results/benchmark --plot docs/speed.png > /dev/null
-
-retrain: $(READY)
-	@echo "Training the runs that come with the course anew; nothing of the course is changed ..."
-	@$(RUN) -m dcd_utils retrain $(ARGS)
 
 notebooks: $(READY)
 	@echo "Executing the committed notebooks in place ..."

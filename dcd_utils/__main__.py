@@ -9,11 +9,10 @@ from dataclasses import replace
 from pathlib import Path
 
 from dcd_utils import data, distributed, experiments, files, losses, models, runtime, training
-from dcd_utils.experiments import doctor, speed, workers
+from dcd_utils.experiments import doctor, speed
 from dcd_utils.experiments.export import FORMATS
 from dcd_utils.experiments.plan import begin_teacher, fine_tuning
 from dcd_utils.experiments.report import draw, fill, speed_table
-from dcd_utils.experiments.retraining import retrain
 from dcd_utils.experiments.transfer import transfer
 from dcd_utils.records import write_record
 
@@ -101,7 +100,7 @@ def _parser() -> argparse.ArgumentParser:
     start += "each class it is used as it is; another classifier is replaced, and the teacher fine-tuned first"
     add("--teacher-weights", metavar="FILE", help=start)
 
-    add = command(_reproduce, "pairs x methods x seeds, one record per run; resumable", common, stored, several)
+    add = command(_reproduce, "pairs x methods x seeds; resumable, shared by several shells", common, stored, several)
     add("--pairs", nargs="+", metavar="TEACHER:STUDENT", help="for instance resnet56:resnet20")
     methods = f"alone, {', '.join(losses.names())}, any of them with +kd; all, all+kd: every one; settings behind "
     methods += "an @: dcd@alpha=0.25,max_scale=20 or dcd@weight=2"
@@ -110,7 +109,6 @@ def _parser() -> argparse.ArgumentParser:
     add("--teacher-seed", type=int, help="instead of the profile's; one teacher serves all students")
     start += "; TEACHER= may be left out where there is one"
     add("--teacher-weights", nargs="+", default=[], metavar="[TEACHER=]FILE", help=start)
-    add("--jobs", type=int, default=1, help="processes of one thread each (for CPUs); default: 1")
 
     probing = "linear classifiers on frozen networks, for a data set they never saw"
     add = command(_transfer, probing, common, pair, several)
@@ -130,15 +128,10 @@ def _parser() -> argparse.ArgumentParser:
     add("--teacher", default="resnet56", help="default: resnet56")
     add("--student", default="resnet20", help="default: resnet20")
     add("--batch-size", type=int, default=64)
-    add("--batch-sizes", type=int, nargs="+", default=[], metavar="B", help="others, timed besides")
     add("--steps", type=int, help="in each measurement; default: 30, on a GPU 300")
     add("--rounds", type=int, default=3, help="measurements of each way; the median counts; default: 3")
     add("--precision", choices=("auto", "fp32", "bf16"), default="auto", help="of all but the plain way")
-    add("--compile", action="store_true", help="of all but the plain way: forward passes through torch.compile")
     add("--json", metavar="PATH", help="keep the figures; `report` draws them")
-
-    add = command(_retrain, "train the runs that come with the course anew, and say how each differs")
-    add("runs", nargs="*", help="folders of data/course; default: all of them, an hour on two cores")
 
     add = command(_report, "records as tables")
     add("results", nargs="?", help="folder of the records; default, with --into: data/results")
@@ -221,10 +214,8 @@ def _distill(options) -> None:
 def _reproduce(options) -> None:
     dataset = experiments.profile(options.profile, options.dataset).dataset
     options.results = Path(options.results or files.data_dir() / "records" / dataset)
-    if options.jobs > 1 and distributed.world() > 1:
-        raise ValueError("--jobs divides the runs among processes, torchrun each batch of a run: leave one of them out")
     try:
-        workers.share(_train_grid, options, options.jobs)
+        _train_grid(options)
     except RuntimeError:
         with contextlib.suppress(ValueError, OSError):
             print(experiments.report(options.results))  # what failed is in it, beside what did not
@@ -271,18 +262,10 @@ def _export(options) -> None:
 
 
 def _benchmark(options) -> None:
-    settings = _chosen(options, "teacher", "student", "batch_size", "steps", "rounds", "precision", "compile")
-    record = speed.benchmark(**settings, batch_sizes=tuple(options.batch_sizes))
+    record = speed.benchmark(**_chosen(options, "teacher", "student", "batch_size", "steps", "rounds", "precision"))
     print(speed_table([record]))
     if options.json:
         write_record(Path(options.json), record)
-
-
-def _retrain(options) -> None:
-    table = retrain(options.runs)
-    print(table.to_string())
-    print(f"weights equal to the last bit: {table['same weights'].sum()} of {len(table)}; ", end="")
-    print(f"largest difference of an accuracy: {table.difference.abs().max():.2f} points")
 
 
 def _report(options) -> None:

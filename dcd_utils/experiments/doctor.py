@@ -3,26 +3,22 @@
 from __future__ import annotations
 
 import importlib.util
-import inspect
 import shutil
-import statistics
 import time
-from collections.abc import Collection, Iterable, Iterator
-from dataclasses import replace
+from collections.abc import Collection, Iterator
 
 import torch
 
 from dcd_utils import files, losses, models, runtime
-from dcd_utils.data import ImageSet, shapes
+from dcd_utils.data import ImageSet
 from dcd_utils.experiments.profiles import profile
-from dcd_utils.experiments.retraining import course_records
-from dcd_utils.training import FrozenTeacher, Job, NoTeacher, Recipe, train_epoch
+from dcd_utils.records import read_record
+from dcd_utils.training import FrozenTeacher, Job, NoTeacher, Recipe, threads, train_epoch
 from dcd_utils.training.loop import make_optimizer
 from dcd_utils.training.recipe import resolve_precision
 from dcd_utils.training.runs import RECORD
 
-SECONDS, LONGER = 0.6, 2.5  # for a measurement of a quick network, and of a network of the full profile
-FEW = 8  # images that a measurement begins with
+SECONDS = 2.0  # for a measurement
 CIFAR100 = 50_000, 10_000  # images to train and to test on
 DATA_SETS = {"CIFAR-100": "cifar-100-python", "STL-10": "stl10_binary", "Tiny ImageNet": "tiny-imagenet-200.zip"}
 
@@ -40,105 +36,58 @@ def doctor() -> Iterator[tuple[str, str]]:
     none = "" if torch.cuda.is_available() or runtime.has_apple_gpu() else ": PyTorch finds no GPU"
     yield "device", f"{device}{none} (another: DCD_DEVICE=NAME)"
     yield "data", str(files.data_dir())
-    course, own = course_records(), list((files.data_dir() / "runs").glob(f"*/{RECORD}"))
+    course, own = (list(folder.glob(f"*/{RECORD}")) for folder in (files.course_dir(), files.data_dir() / "runs"))
     yield "runs", f"{len(course)} come with the course, {len(own)} of your own"
     there = {name: (files.data_dir() / path).exists() for name, path in DATA_SETS.items()}
     yield "downloads", _at_hand(there)
     yield "optional", _at_hand({"timm": importlib.util.find_spec("timm"), "make": shutil.which("make")})
 
-    rates = {}
-    for name in (quick.student, quick.teacher):
-        measured = measure(name, 20, quick.recipe, SECONDS)
-        rates[name] = max(measured.values())
-        words = {number: f"{number} threads" for number in measured} | {1: "one thread"}
-        by_threads = ", ".join(f"{rate:,.0f} with {words[number]}" for number, rate in measured.items())
-        yield name, f"images/s in training: {by_threads}"
-    seconds = retraining(course.values(), rates, quick.student)
-    what = f"all {len(course)} runs that come with the course"
-    if not course:
-        what, seconds = "the quick profile's runs (none comes with the course)", quick_runs(rates)
-    yield "--retrain", f"{runtime.duration(seconds)} for {what}, one after another"
-
-    best = max(measured, key=measured.get)
+    rate = images_per_second(quick.student, 20, quick.recipe)
+    yield quick.student, f"{rate:,.0f} images/s in training"
+    if course:
+        seconds = runtime.duration(retraining(list(map(read_record, course)), rate, quick.student))
+        yield "--retrain", f"{seconds} for all {len(course)} runs that come with the course, one after another"
     for name, teacher, role in ((full.student, full.teacher, "as DCD+KD student"), (full.teacher, None, "as teacher")):
-        [rate] = measure(name, 100, full.recipe, LONGER, teacher, (best,)).values()
-        seconds = full.recipe.epochs * worth(*CIFAR100) / rate
-        took = f"{runtime.duration(seconds)} for {name} {role}"
+        rate = images_per_second(name, 100, full.recipe, teacher)
+        took = f"{runtime.duration(full.recipe.epochs * worth(*CIFAR100) / rate)} for {name} {role}"
         yield "CIFAR-100", f"{took}, {full.recipe.epochs} epochs ({rate:,.0f} images/s)"
-    assumed = "random images, as busy as now, the better number of threads, a live teacher on CIFAR-100"
+    assumed = "random images, as busy as now, a live teacher on CIFAR-100"
     yield "assumed", f"{assumed}; testing an image takes a third of training on it"
 
 
-def measure(
-    network: str, classes: int, recipe: Recipe, seconds: float, teacher: str | None = None,
-    threads: Iterable[int] | None = None,
-) -> dict[int, float]:
-    """Return images per second of `train_epoch` on random images of 32x32, by number of threads.
+def images_per_second(network: str, classes: int, recipe: Recipe, teacher: str | None = None) -> float:
+    """Return how many random images of 32x32 `train_epoch` passes in a second: batch by batch after the first, until
+    SECONDS have passed.
 
     Args:
         recipe: its batch size and precision are followed.
-        seconds: to measure for, about, for each number of threads.
         teacher: None: the network learns from labels alone; a name: by DCD+KD, while the teacher answers live.
-        threads: None: one, and as many as PyTorch has.
     """
-    device, most = runtime.device(), torch.get_num_threads()
-    if device.type == "cpu":
-        runtime.reuse_freed_memory()
-
-    def create(name: str) -> torch.nn.Module:
-        layout = torch.channels_last if device.type in ("cuda", "cpu") else torch.contiguous_format
-        return models.create(name, classes, seed=0).to(device, memory_format=layout)
-
-    student = create(network)
-    recipe = recipe.but(precision=resolve_precision(recipe.precision, device, student))
+    device, layout = runtime.device(), torch.channels_last
+    layout = layout if device.type in ("cuda", "cpu") else torch.contiguous_format
+    networks = [models.create(name, classes, seed=0).to(device, memory_format=layout)
+                for name in (network, teacher) if name]  # fmt: skip
+    recipe = recipe.but(precision=resolve_precision(recipe.precision, device, networks[0]))
     size = recipe.batch_size * (20 if device.type == "cuda" else 1)
     pixels = torch.randint(0, 256, (size, 3, 32, 32), dtype=torch.uint8, generator=runtime.generator("doctor"))
     names = tuple(map(str, range(classes)))
     images = ImageSet(pixels, torch.arange(size) % classes, names, (0.5,) * 3, (0.25,) * 3).to(device)
     objective, guide = losses.Objective(), NoTeacher()
     if teacher is not None:
-        guide, pair = FrozenTeacher(create(teacher)), images.batch(torch.arange(2, device=device))
+        guide, pair = FrozenTeacher(networks[1]), images.batch(torch.arange(2, device=device))
         with torch.no_grad():
-            objective = losses.objective("dcd+kd", student.eval().features(pair), guide(pair)).to(device)
-    job, rates = Job(student, objective, guide, images, None, recipe), {}
-    try:
-        for number in threads or sorted({1, most} if device.type == "cpu" else {most}):
-            torch.set_num_threads(number)
-            rates[number] = _images_per_second(job, seconds)
-    finally:
-        torch.set_num_threads(most)
-    return rates
+            objective = losses.objective("dcd+kd", networks[0].eval().features(pair), guide(pair)).to(device)
+    job = Job(networks[0], objective, guide, images, None, recipe)
+    optimizer, passed, start = make_optimizer(job), -1, 0.0
+    with threads.fastest(device):
+        while passed < 1 or _now(device) < start + SECONDS:
+            train_epoch(job, optimizer, 0)
+            passed, start = passed + 1, start or _now(device)
+        return passed * size / (_now(device) - start)
 
 
-def _images_per_second(job: Job, seconds: float) -> float:
-    """The median over the passes that fit into this time; the first is a warm-up.
-
-    Passes over a few images go ahead: if all would take too long, as many are passed as fit in twice. Where not even
-    the few fit, as with more threads than free cores, they are the measure.
-    """
-    optimizer = make_optimizer(job)
-
-    def timed(job: Job) -> float:
-        start = _now(job)
-        train_epoch(job, optimizer, 0)
-        return _now(job) - start
-
-    few = replace(job, train=job.train.subset(range(FEW)))
-    took = timed(few)
-    if took <= seconds or job.train.device.type != "cpu":  # a GPU may take seconds to wake
-        took = timed(few)
-    if took > seconds:
-        return FEW / took
-    count = max(FEW, int(FEW * seconds / 2 / took))
-    job = replace(job, train=job.train.subset(range(min(count, len(job.train)))))
-    began, times = _now(job), [timed(job), timed(job)]
-    while _now(job) - began + times[-1] < seconds:
-        times.append(timed(job))
-    return len(job.train) / statistics.median(times[1:])
-
-
-def _now(job: Job) -> float:
-    torch.get_device_module(job.train.device).synchronize()
+def _now(device: torch.device) -> float:
+    torch.get_device_module(device).synchronize()
     return time.perf_counter()
 
 
@@ -147,31 +96,16 @@ def worth(train: int, test: int) -> float:
     return train + test / 3
 
 
-def retraining(records: Collection[dict], rates: dict[str, float], student: str) -> float:
-    """Return the seconds that the runs of these records would take here.
-
-    A run is slower than `rates` of its network (images per second alone; of `student`, where its own is not among them)
-    as its log is slower than the logs of that network trained alone.
-    """
-    logged = [statistics.median(row["images_per_second"] for row in record["history"]) for record in records]
-    alone = {name: [] for name in rates}
-    for record, speed in zip(records, logged, strict=True):
-        if record["config"]["method"] == "alone":
-            alone.setdefault(record["config"]["network"]["name"], []).append(speed)
-    total = 0.0
-    for record, speed in zip(records, logged, strict=True):
-        name = record["config"]["network"]["name"]
-        like = name if name in rates else student
-        speed_here = rates[like] * speed / statistics.median(alone[like] or [speed])
-        total += len(record["history"]) * worth(record["data"]["train"], record["data"]["test"]) / speed_here
-    return total
-
-
-def quick_runs(rates: dict[str, float]) -> float:
-    """Return the seconds of the quick profile's teacher and of its students, four for each seed."""
-    quick, sizes = profile("quick"), inspect.signature(shapes.load).parameters.values()
-    epochs = {quick.teacher: quick.teacher_recipe.epochs, quick.student: 4 * len(quick.seeds) * quick.recipe.epochs}
-    return worth(*(size.default for size in sizes)) * sum(epochs[name] / rates[name] for name in epochs)
+def retraining(records: Collection[dict], rate: float, student: str) -> float:
+    """Return the seconds that the runs of these records would take where `student` trains alone on so many images per
+    second: what they took where they were trained, by the rate of its own runs there."""
+    took, alone = 0.0, []
+    for record in records:
+        speeds = [row["images_per_second"] for row in record["history"]]
+        took += sum(worth(record["data"]["train"], record["data"]["test"]) / speed for speed in speeds)
+        facts = record["config"]
+        alone += speeds if (facts["network"]["name"], facts["method"]) == (student, "alone") else []
+    return took * sum(alone) / max(1, len(alone)) / rate
 
 
 def _at_hand(there: dict[str, object]) -> str:

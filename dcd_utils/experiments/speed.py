@@ -28,7 +28,7 @@ CLASSES = 100
 
 def benchmark(
     teacher: str, student: str, batch_size: int = 64, steps: int | None = None, rounds: int = 3,
-    precision: str = "auto", batch_sizes: tuple[int, ...] = (), compile: bool = False,
+    precision: str = "auto",
 ) -> dict:
     """Time DCD+KD training steps of a pair four ways, in turn, on random images of 32x32 in 100 classes.
 
@@ -39,13 +39,12 @@ def benchmark(
 
     Args:
         steps: in each measurement, None: 30, on a GPU 300; `rounds` measurements of each way, the median counts.
-        precision, compile: of all but plain.
-        batch_sizes: others, for which live, cached and student_alone are timed too.
+        precision: of all but plain.
 
     Returns:
         a record with, by way, images_per_second, ms_per_step, peak_mb (`runtime.peak`) and spread (slowest and fastest
         round); components (ms per step); floor (of a step: its operations over the machine's rate of matrix products);
-        speedup over plain; by_batch_size.
+        speedup over plain.
 
     Raises:
         ValueError: an unknown network, or an impossible batch size or number of steps.
@@ -53,21 +52,16 @@ def benchmark(
     """
     device = runtime.device()
     steps = (300 if device.type == "cuda" else 30) if steps is None else steps
-    if min((batch_size, *batch_sizes)) < 2 or min(steps, rounds) < 1:
-        given = f"batch sizes {(batch_size, *batch_sizes)}, steps={steps}, rounds={rounds} were given"
+    if batch_size < 2 or min(steps, rounds) < 1:
+        given = f"batch_size={batch_size}, steps={steps}, rounds={rounds} were given"
         raise ValueError(f"{given}: a batch holds at least 2 images, and at least one step and round must be timed")
     precision = resolve_precision(precision, device, models.create(student, CLASSES))
-    bench = _Bench(teacher, student, batch_size, steps, precision, device, compile)
+    bench = _Bench(teacher, student, batch_size, steps, precision, device)
     measured = [{way: bench.measure(way) for way in WAYS} for _ in range(rounds)]
     timings, peaks = ({way: [figures[way][i] for figures in measured] for way in WAYS} for i in range(2))
     seconds = {way: statistics.median(timings[way]) for way in WAYS}
     settings = {"teacher": teacher, "student": student, "method": METHOD, "batch_size": batch_size, "steps": steps}
-    settings |= {"rounds": rounds, "precision": precision, "compile": compile, "workers": bench.workers}
-    by_batch_size = {}
-    for size in sorted({*batch_sizes}):
-        other = _Bench(teacher, student, size, max(2, steps * batch_size // size), precision, device, compile)
-        times = {way: statistics.median(other.measure(way)[0] for _ in range(rounds)) for way in WAYS[1:]}
-        by_batch_size[str(size)] = {way: round(size / taken, 1) for way, taken in times.items()}
+    settings |= {"rounds": rounds, "precision": precision, "workers": bench.workers}
     return make_record(
         {"kind": "benchmark", **settings}, {"name": "random images", "train": len(bench.images), "test": 0}, **settings,
         images_per_second={way: round(batch_size / seconds[way], 1) for way in WAYS},
@@ -76,15 +70,15 @@ def benchmark(
         peak_mb={way: max(filter(None, peaks[way]), default=None) for way in WAYS},
         speedup={way: round(seconds["plain"] / seconds[way], 2) for way in ("live", "cached")},
         of_student_alone=round(seconds["student_alone"] / seconds["cached"], 3), components=bench.components(),
-        floor=bench.floor(seconds), by_batch_size=by_batch_size,
+        floor=bench.floor(seconds),
     )
 
 
 class _Bench:
     """One pair at one batch size, ready to be timed."""
 
-    def __init__(self, teacher: str, student: str, batch_size: int, steps: int, precision: str, device, compile: bool):
-        self.batch_size, self.steps, self.device, self.compile = batch_size, steps, device, compile
+    def __init__(self, teacher: str, student: str, batch_size: int, steps: int, precision: str, device):
+        self.batch_size, self.steps, self.device = batch_size, steps, device
         self.workers = min(8, runtime.cores())
         self.recipe = PAPER.but(batch_size=batch_size, precision=precision)
         self.names = teacher, student
@@ -113,9 +107,6 @@ class _Bench:
         with torch.no_grad():
             examples = [network.features(self.warm.batch(torch.arange(2))) for network in (student, teacher)]
         objective = losses.Objective() if way == "student_alone" else losses.objective(METHOD, *examples)
-        if self.compile and not plain:
-            for network in networks:
-                network.features = compiled(network.features)
         guide = NoTeacher() if way == "student_alone" else FrozenTeacher(teacher, self.batch_size)
         if way == "cached":
             place = "device" if self.device.type == "cuda" else "memory"
@@ -226,18 +217,6 @@ class PlainImages(Dataset):
         return self.transform(Image.fromarray(self.pixels[index])), self.labels[index]
 
 
-def compiled(features: Callable) -> Callable:
-    """Return a forward pass as torch.compile makes it, on a GPU with its launches recorded (CUDA graphs)."""
-    step = torch.compile(features, mode="reduce-overhead")
-
-    def run(images: torch.Tensor) -> models.Features:
-        torch.compiler.cudagraph_mark_step_begin()
-        maps, pooled, logits = step(images)  # which the next replay of any recording writes over
-        return models.Features([stage_map.clone() for stage_map in maps], pooled.clone(), logits.clone())
-
-    return run
-
-
 def benchmarks(records: list[dict]) -> list[dict]:
     """Return the benchmarks among records, the quickest pair first."""
     found = [record for record in records if record["kind"] == "benchmark"]
@@ -252,7 +231,7 @@ def speed_table(records: list[dict]) -> str:
         f"{record['batch_size']}, median of {record['rounds']} rounds"
         for record in records
     )
-    rows, sizes = [], []
+    rows = []
     for record in records:
         rates, pair = record["images_per_second"], f"{record['teacher']} to {record['student']}"
         times = [f"{rates[way]:,.0f} ({record['speedup'][way]:.2f})" for way in ("live", "cached")]
@@ -261,15 +240,12 @@ def speed_table(records: list[dict]) -> str:
         hours = [f"{training_hours(record, way, methods=3, seeds=3):.0f}" for way in WAYS[:3]]
         plain, alone = (f"{rates[way]:,.0f}" for way in ("plain", "student_alone"))
         rows.append([pair, plain, *times, alone, *percent, " / ".join(hours)])
-        for size, by_way in record["by_batch_size"].items():
-            sizes.append([f"{pair}, batch {size}", *(f"{by_way[way]:,.0f}" for way in WAYS[1:])])
     heads = ["", "plain way", "live teacher", "stored teacher", "student alone", "stored, of alone"]
     heads += ["teacher, of a live step", "arithmetic, of a live step", "hours: plain / live / stored"]
     text = "Training steps of DCD+KD on random images (32x32, 100 classes), in images per second; in brackets, times "
     text += "the plain way. Hours: 3 methods, 3 seeds, 240 epochs of 50,000 images, filling the store included. "
     text += f"{'; '.join(machines)}.\n\n"
-    by_size = "\n" + markdown(["images per second", *heads[2:5]], sizes) if sizes else ""
-    return text + markdown(heads, rows) + by_size
+    return text + markdown(heads, rows)
 
 
 def training_hours(

@@ -5,10 +5,12 @@ import shutil
 import pytest
 
 from dcd_utils import data, experiments, files, models, training
-from dcd_utils.experiments import methods, profiles, retraining
-from dcd_utils.records import read_record, write_record
+from dcd_utils.experiments import methods, profiles
+from dcd_utils.experiments.methods import method_label, settings_of
+from dcd_utils.records import read_record
+from dcd_utils.training import Recipe, api
 from dcd_utils.training.config import run_name
-from dcd_utils.training.runs import RunFolder
+from dcd_utils.training.runs import RECORD, WEIGHTS, RunFolder
 
 RESULTS = files.course_dir().parent / "results" / "shapes"
 
@@ -17,19 +19,39 @@ class Stop(Exception):
     pass
 
 
+def course_records():
+    """{folder's name: record} of the runs that come with the course, teachers first."""
+    records = {path.parent.name: read_record(path) for path in sorted(files.course_dir().glob(f"*/{RECORD}"))}
+    return dict(sorted(records.items(), key=lambda entry: entry[1]["kind"] != "train"))
+
+
+def train_anew(record, train, test, run_dir):
+    """Train the run that a record of the course describes; a student has the course's own teacher."""
+    config = record["config"]
+    network = models.create(config["network"]["name"], train.num_classes, seed=config["seed"])
+    recipe, seed, choices = Recipe(**config["recipe"]), config["seed"], {"run_dir": run_dir, "retrain": True}
+    if record["kind"] == "train":
+        return api.train(network, train, test, recipe, seed, **choices)
+    method, options, weights = settings_of(method_label(config))
+    teacher = models.create(config["teacher"]["name"], train.num_classes)
+    digest = config["teacher"]["weights"]
+    (name,) = (name for name, other in course_records().items() if other["final_weights"] == digest)
+    models.load_weights(teacher, files.course_dir() / name / WEIGHTS)
+    teacher.classes = train.classes
+    choices |= {"options": options, "weights": weights}
+    return api.distill(network, teacher, train, test, method, recipe, seed, **choices)
+
+
 @pytest.fixture
 def records():
-    records = retraining.course_records()
+    records = course_records()
     if not records:
         pytest.skip("no run comes with the course yet")
     return records
 
 
-def test_runs_are_trained_anew_and_compared(tiny_sets, tmp_path, monkeypatch):
+def test_a_run_is_trained_anew_to_the_last_bit(tiny_sets, tmp_path, monkeypatch):
     monkeypatch.setattr(files, "course_dir", lambda: tmp_path / "course")
-    monkeypatch.setattr(data, "load", lambda name: tiny_sets)
-    with pytest.raises(ValueError, match="no run comes with the course"):
-        retraining.retrain()
     recipe = training.QUICK.but(epochs=2, batch_size=16)
     teacher = training.train(models.create("resnet14", 3, seed=5), *tiny_sets, recipe, seed=5)
     student = models.create("resnet8", 3, seed=1)
@@ -38,18 +60,9 @@ def test_runs_are_trained_anew_and_compared(tiny_sets, tmp_path, monkeypatch):
     run = training.distill(student, teacher.model, *tiny_sets, "dcd+kd", recipe, seed=1, **choices)
     for made in (teacher, run):
         shutil.copytree(made.run_dir, tmp_path / "course" / made.run_dir.name)
-    table = retraining.retrain()
-    assert [*table.index] == [teacher.run_dir.name, run.run_dir.name], "a teacher comes before its students"
-    assert table["same weights"].all() and (table["largest difference of the loss"] == 0).all()
-    path = tmp_path / "course" / run.run_dir.name / "result.json"
-    record = read_record(path)
-    record["history"][1]["train_loss"] += 0.5
-    write_record(path, record | {"accuracy": record["accuracy"] - 5, "final_weights": "other"})
-    (row,) = retraining.retrain([run.run_dir.name]).to_dict("records")
-    assert row["difference"] == pytest.approx(5) and not row["same weights"]
-    assert row["largest difference of the loss"] == pytest.approx(0.5)
-    with pytest.raises(ValueError, match="nothing is no run of the course"):
-        retraining.retrain(["nothing"])
+    for name, record in course_records().items():
+        anew = train_anew(record, *tiny_sets, tmp_path / "anew" / name)
+        assert anew.record["final_weights"] == record["final_weights"], name
 
 
 def test_the_quick_profile_is_there_and_small(records):
@@ -86,7 +99,7 @@ def test_a_first_epoch_is_trained_as_its_record_says(records, monkeypatch, tmp_p
     of_seed = [record for record in records.values() if record["config"]["seed"] == profile.seeds[0]]
     (record,) = (record for record in of_seed if record["config"]["method"] == "dcd+kd")
     with pytest.raises(Stop):
-        retraining.train_anew(record, train, test, tmp_path / "run")
+        train_anew(record, train, test, tmp_path / "run")
     expected = record["history"][0]
     for term in ("train_loss", "classification", "kd", "contrast", "consistency", "scale"):
         assert rows[0][term] == pytest.approx(expected[term], abs=0.02), term

@@ -152,7 +152,7 @@ def test_a_worker_that_is_killed_is_told_and_nothing_hangs(tree):
     stream = load(tree, 1)[0].batches([*STEPS] * 200)
     next(stream)
     for process in Path("/proc").glob("[0-9]*/stat"):
-        if process.read_text().rpartition(")")[2].split()[1] == str(os.getpid()):
+        if process.read_text(encoding="utf-8").rpartition(")")[2].split()[1] == str(os.getpid()):
             os.kill(int(process.parent.name), signal.SIGKILL)
     with pytest.raises(RuntimeError, match="was ended, probably for want of memory: choose fewer workers"):
         list(stream)

@@ -11,7 +11,7 @@ import pytest
 from dcd_utils import exercises
 
 NAMES = ["00_overview", "01_teacher_training", "02_dcd_loss", "03_student_distillation", "04_embeddings"]
-NAMES += ["05_correlation_matrices", "06_methods", "07_evidence", "08_transfer"]
+NAMES += ["05_correlation_matrices", "06_methods", "07_evidence", "08_transfer", "09_scaling_up"]
 FOLDER = Path(__file__).resolve().parents[2] / "notebooks"
 NOTEBOOKS = [path for path in sorted(FOLDER.glob("[0-9]*.ipynb")) if path.stem in NAMES]
 SOLUTION = re.compile(r"^( *)### BEGIN SOLUTION\n.*?### END SOLUTION", re.DOTALL | re.MULTILINE)

@@ -31,7 +31,7 @@ def clock(monkeypatch):
 
 def test_a_rate_is_that_of_all_passes_after_the_warm_up(clock):
     clock.paces = [9.0, 0.5, 1.0, 0.75, 5.0]
-    assert doctor.images_per_second("resnet8", 20, RECIPE) == 3 * 8 / 2.25 and clock.paces == [5.0], "2 seconds, or more"
+    assert doctor.images_per_second("resnet8", 20, RECIPE) == 3 * 8 / 2.25 and clock.paces == [5.0], "2 s or more"
     clock.paces = [9.0, 16.0]
     assert doctor.images_per_second("resnet8", 20, RECIPE) == 0.5, "one pass at least"
 

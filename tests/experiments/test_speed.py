@@ -63,7 +63,7 @@ def test_the_plain_way_decodes_and_augments_image_by_image():
 
 
 def test_students_and_teachers_do_what_their_way_says(monkeypatch):
-    bench = speed._Bench(*PAIR, 8, 2, "fp32", torch.device("cpu"), False)
+    bench = speed._Bench(*PAIR, 8, 2, "fp32", torch.device("cpu"))
     answers, in_steps = [], []
     create, train_epoch = models.create, speed.train_epoch
 

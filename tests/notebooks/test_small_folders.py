@@ -12,7 +12,7 @@ from notebook_code import NOTEBOOKS, cells
 from PIL import Image
 
 NAMES = ("猫", "$5 bill", "_bg", "café")
-SKIPPED = {"estimate", "time-table", "growth"}  # they measure the machine, and never look at the images
+SKIPPED = {"estimate", "time-table", "growth", "run", "run-compare"}  # they never look at the images
 LAST = {"08_transfer": "frozen"}  # from there on it looks at the target alone
 
 

@@ -29,7 +29,7 @@ def environment(**more):
 def torchrun(processes, *command, **more):
     """Start a command in so many processes, as a reader would."""
     run = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}", *command]
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True, "encoding": "utf-8"}
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "encoding": "utf-8"}
     return subprocess.Popen(run, cwd=ROOT, env=environment(**more), **pipes)
 
 
@@ -39,7 +39,7 @@ def by_hand(*commands, **more):
         free.bind(("127.0.0.1", 0))
         port = str(free.getsockname()[1])
     meeting = {"WORLD_SIZE": str(len(commands)), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, **more}
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True, "encoding": "utf-8"}
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "encoding": "utf-8"}
     started = [
         subprocess.Popen(
             [sys.executable, "-m", "dcd_utils", *command], cwd=ROOT, **pipes,
@@ -150,7 +150,7 @@ def test_a_killed_process_ends_the_job_and_a_restart_loses_no_epoch(tmp_path):
     if not children.exists():
         run.kill()
         pytest.skip("this system does not name a process's children")
-    os.kill(int(children.read_text().split()[-1]), signal.SIGKILL)
+    os.kill(int(children.read_text(encoding="utf-8").split()[-1]), signal.SIGKILL)
     killed = time.monotonic()
     said, _ = run.communicate(timeout=60)
     assert run.returncode and time.monotonic() - killed < 30

@@ -29,7 +29,8 @@ def main(arguments: list[str] | None = None) -> int:
         if distributed.world() > 1 and options.command not in (_train, _distill, _reproduce, _transfer):
             raise ValueError("only train, distill, reproduce and transfer know several processes: leave torchrun out")
         options.command(options)
-        distributed.end()
+        if distributed.world() > 1:
+            distributed.dist.destroy_process_group()
     except (ValueError, OSError, RuntimeError, ImportError) as error:
         if words := distributed.complaint(error):
             print(f"{parser.prog}: {words}", file=sys.__stderr__ if distributed.rank() else sys.stderr)

@@ -68,12 +68,6 @@ def start(device: Callable[[], torch.device]) -> None:
         sys.excepthook = functools.partial(traceback.print_exception, file=sys.__stderr__)
 
 
-def end() -> None:
-    """Leave the processes, when all is done."""
-    if world() > 1:
-        dist.destroy_process_group()
-
-
 def complaint(error: Exception) -> str:
     """Return what to say of an error that ends this process: nothing, where another process has said why it ends."""
     if world() == 1:
@@ -116,14 +110,6 @@ def first_here_first(call: Callable[[], Any]) -> Any:
     if world() > 1 and not waits:
         dist.barrier()
     return result
-
-
-def from_all(value: Any) -> list:
-    """Return the values of all processes, in their order."""
-    values = [value] * world()
-    if world() > 1:
-        dist.all_gather_object(values, value)
-    return values
 
 
 def shares(images: int) -> list[slice]:
@@ -195,8 +181,7 @@ def wrapped(step: nn.Module) -> nn.Module:
     """Return a module as PyTorch trains it in several processes: the gradient is the mean of theirs."""
     if world() == 1:
         return step
-    device = next(step.parameters()).device
-    where = [device] if device.type == "cuda" else None
+    where = [device] if (device := next(step.parameters()).device).type == "cuda" else None
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)  # of a new name for broadcast_buffers, which PyTorch 2.6 lacks
         # batch norm's statistics are the first process's, once an epoch; each step reaches the same weights (static)

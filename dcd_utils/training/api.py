@@ -156,10 +156,9 @@ def check_method(
 
 def _run(job: Job, facts: dict, teacher: nn.Module | None, run_dir, cache: str, wait: bool, retrain: bool) -> Run:
     """Load the run that has this config, or train it."""
-    for other, known in enumerate(distributed.from_all(facts)):
-        if known != facts:
-            what = f"process {other} was to train another run: {differences(known, facts)}"
-            raise ValueError(f"{what}. Give all processes the same data, code and options")
+    if (known := distributed.from_first(lambda: facts)) != facts:
+        what = f"process {distributed.rank()} was to train another run than the first: {differences(known, facts)}"
+        raise ValueError(f"{what}. Give all processes the same data, code and options")
     data = data_facts(job.train, job.test)
     places = known_places(facts, data, retrain) if run_dir is None else [RunFolder(run_dir, facts, data)]
     folder = places[-1]

@@ -54,8 +54,8 @@ def profile(
 ) -> Profile:
     """Return the named profile with some of its choices replaced; None leaves a choice as it is.
 
-    Other epochs than the profile's hold for teacher and students alike, along the quick recipe's single cycle: the
-    milestones of "steps" would lie elsewhere.
+    Other epochs than the profile's hold for teacher and students alike, along a single cycle (of the quick recipe, or
+    of ImageNet's batch and decay): the milestones of "steps" would lie elsewhere.
 
     Raises:
         ValueError: no profile of that name.
@@ -66,7 +66,8 @@ def profile(
     changes = {"dataset": dataset, "root": root, "teacher": teacher, "student": student, "retrain": retrain}
     changes["seeds"] = tuple(seeds) if seeds is not None else None
     if epochs is not None and not epochs == chosen.recipe.epochs == chosen.teacher_recipe.epochs:
-        changes |= dict.fromkeys(("teacher_recipe", "recipe"), QUICK.but(epochs=epochs))
+        short = IMAGENET.but(schedule="one_cycle", milestones=()) if name == "imagenet" else QUICK
+        changes |= dict.fromkeys(("teacher_recipe", "recipe"), short.but(epochs=epochs))
     return replace(chosen, **{key: value for key, value in changes.items() if value is not None})
 
 

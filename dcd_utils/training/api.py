@@ -37,9 +37,9 @@ def train(
         retrain: leave the runs that come with the course aside. What was trained here is still loaded.
         execution: how it is computed.
 
-    The processes that torchrun starts train one run together, as one process would: the batch of the recipe is that of
-    all, and the first one writes. Their number is no part of what a run is: it changes last bits, and what batch norm
-    sees at once (a process's images, unless `execution` says otherwise).
+    Processes of torchrun (in a script of yours, after `distributed.start(runtime.device)`) train one run together, as
+    one process would: the batch of the recipe is that of all, and the first one writes. Their number is no part of what
+    a run is: it changes last bits, and what batch norm sees at once (a process's images, or as `execution` says).
 
     On a CPU, training has as many threads as PyTorch, or one while other programs want the cores. The number decides
     the last bits (docs/speed.md): a run taken up again ends as an unbroken one would as long as it stays. With

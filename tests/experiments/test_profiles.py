@@ -13,6 +13,18 @@ def test_the_two_profiles():
     assert not {0, 1, 100} & {*quick.seeds}, "the settings were chosen with these"
 
 
+def test_the_profile_of_imagenet_is_the_published_recipe():
+    large = profile("imagenet", root="images")
+    assert (large.dataset, large.teacher, large.student) == ("imagenet", "torchvision/resnet34", "torchvision/resnet18")
+    recipe = large.recipe
+    assert recipe == large.teacher_recipe == training.IMAGENET
+    assert (recipe.epochs, recipe.batch_size, recipe.learning_rate_at(0, 10), recipe.weight_decay) == (120, 256, 0.1, 1e-4)
+    rates = [recipe.learning_rate_at(10 * epoch, 10) for epoch in (29, 30, 60, 90, 119)]
+    assert rates == pytest.approx([0.1, 0.01, 1e-3, 1e-4, 1e-4])
+    short = profile("imagenet", root="images", epochs=3).recipe
+    assert (short.epochs, short.batch_size, short.schedule, short.precision) == (3, 256, "one_cycle", "auto")
+
+
 def test_choices_of_a_profile_can_be_replaced():
     short = profile("full", dataset="folder", root="images", epochs=3, seeds=[4], student="resnet8")
     assert (short.dataset, short.root, short.seeds, short.student) == ("folder", "images", (4,), "resnet8")

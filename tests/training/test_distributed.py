@@ -165,7 +165,7 @@ def test_a_killed_process_ends_the_job_and_a_restart_loses_no_epoch(tmp_path):
 FAULTS = {
     "a batch that cannot be divided": ([["train", *QUICKLY, "--batch-size", "33"]] * 2, "33 images was given to 2"),
     "too small a batch": ([["train", *QUICKLY, "--batch-size", "2"]] * 2, "at least 2 for each"),
-    "other data": ([["train", *QUICKLY], ["train", *QUICKLY, "--train-size", "95"]], "another run than the first: train is"),
+    "other data": ([["train", *QUICKLY], ["train", *QUICKLY, "--train-size", "95"]], "run than the first: train is"),
     "a command for one": ([["report"]] * 2, "leave torchrun out"),
     "an unknown option": ([["train", "--speed", "9"]] * 2, "unrecognized arguments: --speed"),
 }

@@ -152,10 +152,9 @@ class TimmNetwork(LibraryNetwork):
     def _read(self, images: Tensor) -> Features:
         last, maps = self.network.forward_intermediates(images)
         pooled = self.network.forward_head(last, pre_logits=True)
-        classifier = self.network.get_classifier()
-        if isinstance(classifier, nn.Conv2d):  # some networks write their classifier as a 1x1 convolution
-            return Features(maps, pooled, classifier(pooled[:, :, None, None]).flatten(1))
-        return Features(maps, pooled, classifier(pooled))
+        classifier = self.network.get_classifier()  # some networks write theirs as a 1x1 convolution
+        inputs = pooled[:, :, None, None] if isinstance(classifier, nn.Conv2d) else pooled
+        return Features(maps, pooled, classifier(inputs).flatten(1))
 
 
 @torch.no_grad()

@@ -1,6 +1,6 @@
 """ResNets (He et al., arXiv:1512.03385) for small images, with the tensor names of the shared checkpoints."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 
 from torch import Tensor, nn
@@ -46,12 +46,11 @@ class Bottleneck(Block):
 
 
 class ResNet(StagedNetwork):
-    """A 3x3 stem without pooling, stages of so many blocks each, the first at full resolution and each other at half of
-    the one before, and a linear classifier of the given name; `widths` are the channels of the stem and of the stages."""
+    """A 3x3 stem without pooling, a stage for each number of blocks, which halves the resolution (but the first), and a
+    linear classifier of the given name; `widths` are the channels of the stem and of the stages."""
 
-    def __init__(
-        self, block: type[Block], blocks: Sequence[int], widths: Sequence[int], classifier: str, num_classes: int
-    ):
+    def __init__(self, block: type[Block], blocks: Sequence[int], widths: Sequence[int], classifier: str,
+                 num_classes: int):
         super().__init__()
         self.conv1, self.bn1 = conv_bn(3, widths[0], 3)
         for stage, count in enumerate(blocks):
@@ -61,12 +60,9 @@ class ResNet(StagedNetwork):
         init_convolutions(self)
 
 
-def _cifar(depth: int, *widths: int) -> Callable[[int], ResNet]:
-    """The CIFAR ResNet (section 4.2): three stages of n blocks; depth is 6n + 2."""
-    return partial(ResNet, BasicBlock, [(depth - 2) // 6] * 3, widths, "fc")
-
-
-NETWORKS = {f"resnet{depth}": _cifar(depth, 16, 16, 32, 64) for depth in (8, 14, 20, 32, 44, 56, 110)}
-NETWORKS |= {f"resnet{depth}x4": _cifar(depth, 32, 64, 128, 256) for depth in (8, 32)}
+# the CIFAR ResNets (section 4.2): three stages of n blocks; depth is 6n + 2
+_WIDTHS = {"": (16, 16, 32, 64), "x4": (32, 64, 128, 256)}
+_DEPTHS = [(depth, "") for depth in (8, 14, 20, 32, 44, 56, 110)] + [(8, "x4"), (32, "x4")]
+NETWORKS = {f"resnet{n}{x}": partial(ResNet, BasicBlock, [(n - 2) // 6] * 3, _WIDTHS[x], "fc") for n, x in _DEPTHS}
 # the ImageNet ResNet-50 (table 1) behind the small stem
 NETWORKS |= {"ResNet50": partial(ResNet, Bottleneck, (3, 4, 6, 3), (64, 256, 512, 1024, 2048), "linear")}

@@ -43,6 +43,5 @@ class VGG(Network):
         return Features(maps, pooled, self.classifier(pooled))
 
 
-_CONVOLUTIONS = {"vgg8": (1, 1, 1, 1, 1), "vgg11": (1, 1, 2, 2, 2), "vgg13": (2, 2, 2, 2, 2), "vgg16": (2, 2, 3, 3, 3),
-                 "vgg19": (2, 2, 4, 4, 4)}  # fmt: skip
-NETWORKS = {name: partial(VGG, convolutions) for name, convolutions in _CONVOLUTIONS.items()}
+_FIRST_AND_REST = {8: (1, 1), 11: (1, 2), 13: (2, 2), 16: (2, 3), 19: (2, 4)}  # convolutions of two stages, of three
+NETWORKS = {f"vgg{depth}": partial(VGG, (a, a, b, b, b)) for depth, (a, b) in _FIRST_AND_REST.items()}

@@ -30,8 +30,7 @@ def fingerprint(value: Any, name: str) -> str:
     Reads a network's tree of modules, their settings and hooks, and the code of whatever is not part of an installed
     library, through every function, class and global that this code reaches. Code is compared as Python compiled it,
     so comments do not count and another Python version is another fingerprint. A warning that calls the value `name`
-    says once what could not be looked into.
-    """
+    says once what could not be looked into."""
     reader = _Reader()
     reader.add(value, name)
     if reader.opaque and name not in _warned:
@@ -191,20 +190,17 @@ def is_settled(value: Any) -> bool:
 def _library(module_name: str | None) -> str | None:
     """The version of the installed library that a module belongs to; None: somebody's own code."""
     root = (module_name or "").partition(".")[0]
-    if root in _SETTLED or root in sys.stdlib_module_names - {"__main__"}:
-        return ""
     if root == "__main__":  # whatever program runs it
         return None
+    if root in _SETTLED or root in sys.stdlib_module_names:
+        return ""
     try:
         path = inspect.getfile(sys.modules[root])
-    except (KeyError, TypeError, OSError):
-        return None
-    if not {"site-packages", "dist-packages"} & set(Path(path).parts):
-        return None
-    try:
-        return metadata.version(root)
+        return metadata.version(root) if {"site-packages", "dist-packages"} & set(Path(path).parts) else None
     except metadata.PackageNotFoundError:
         return ""
+    except (KeyError, TypeError, OSError):
+        return None
 
 
 def _names(code: types.CodeType, *operations: str) -> set[str]:

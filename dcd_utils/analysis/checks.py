@@ -14,10 +14,8 @@ def matrix(values, name: str) -> np.ndarray:
         values = values.astype(np.float32, copy=False)
     finite = np.isfinite(values).all(axis=1)
     if not finite.all():
-        raise ValueError(
-            f"{name}: {int((~finite).sum())} of {len(values)} rows hold NaN or infinity (the first is row "
-            f"{int(np.argmin(finite))}): look for a training that diverged"
-        )
+        broken = f"{int((~finite).sum())} of {len(values)} rows hold NaN or infinity"
+        raise ValueError(f"{name}: {broken} (the first is row {finite.argmin()}): look for a training that diverged")
     return values
 
 
@@ -39,34 +37,30 @@ def scaled(values: np.ndarray, axis: int | None = None) -> np.ndarray:
     return np.ldexp(values, -np.frexp(np.abs(values).max(axis=axis, keepdims=True))[1])
 
 
-def labels(values, count: int, name: str = "labels") -> np.ndarray:
-    """`values` as integers [count]."""
+def labels(values, count: int, num_classes: int | None = None, name: str = "labels") -> np.ndarray:
+    """`values` as integers [count], from 0 to num_classes - 1 if that is given."""
     values = _array(values)
     if values.shape != (count,):
         raise ValueError(f"{name}: got shape {values.shape}, expected [{count}], one for each image")
     if values.dtype.kind not in "iu":
         raise ValueError(f"{name}: got {values.dtype}, expected integer class numbers")
+    if num_classes is not None and not 0 <= values.min() <= values.max() < num_classes:
+        span = f"{name} run from {values.min()} to {values.max()}"
+        raise ValueError(f"{span}, but there are {num_classes} classes: expected 0 to {num_classes - 1}")
     return values.astype(np.int64, copy=False)
 
 
-def class_labels(values, count: int, num_classes: int) -> np.ndarray:
-    """`values` as integers [count] in [0, num_classes)."""
-    values = labels(values, count)
-    if values.min() < 0 or values.max() >= num_classes:
-        span = f"labels run from {values.min()} to {values.max()}"
-        raise ValueError(f"{span}, but there are {num_classes} classes: expected 0 to {num_classes - 1}")
-    return values
-
-
-def same_images(values: dict) -> list[np.ndarray]:
-    """Each of the values, by name, as `matrix` returns it; all must have as many rows."""
+def same_images(values: dict, same_classes: bool = False) -> list[np.ndarray]:
+    """Each of the values, by name, as `matrix` returns it; all must have as many rows (and columns)."""
     arrays = {name: matrix(array, name) for name, array in values.items()}
     (first, rows), *others = ((name, len(array)) for name, array in arrays.items())
     for name, count in others:
         if count != rows:
-            raise ValueError(
-                f"{first} has {rows} rows and {name} has {count}: row i of both must come from the same image"
-            )
+            found = f"{first} has {rows} rows and {name} has {count}"
+            raise ValueError(f"{found}: row i of both must come from the same image")
+    widths = [array.shape[1] for array in arrays.values()]
+    if same_classes and widths[0] != widths[1]:
+        raise ValueError(f"the student has {widths[0]} classes, the teacher {widths[1]}: they must be the same")
     return list(arrays.values())
 
 

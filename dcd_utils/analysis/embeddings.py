@@ -33,21 +33,15 @@ class Embedding:
         return f"{self.method} of {data}; {', '.join(pairs)}"
 
 
-def tsne(
-    features, seed: int = 0, perplexity: float = 30.0, standardise: bool = False, metric: str = "euclidean",
-    max_iter: int = 1000,
-) -> Embedding:
-    """t-SNE of features [N, D] (van der Maaten and Hinton 2008; Barnes-Hut, started from the principal components).
-
-    Args:
-        perplexity: roughly how many neighbours each image attends to; above 0 and below N, or it raises ValueError.
-        standardise: first bring each feature to mean 0 and variance 1.
-    """
+def tsne(features, seed: int = 0, perplexity: float = 30.0, standardise: bool = False, metric: str = "euclidean",
+         max_iter: int = 1000) -> Embedding:
+    """t-SNE of features [N, D] (van der Maaten and Hinton 2008; Barnes-Hut, started from the principal components). The
+    perplexity, above 0 and below N or it raises ValueError, is roughly how many neighbours each image attends to;
+    `standardise` first brings each feature to mean 0 and variance 1."""
     from sklearn.manifold import TSNE
 
     features = _prepare(features, standardise, metric)
-    if not 0 < perplexity < len(features):
-        count = len(features)
+    if not 0 < perplexity < (count := len(features)):
         raise ValueError(f"perplexity={perplexity} was given for {count} images: it must be above 0 and below {count}")
     init = "pca" if features.shape[1] > 1 else "random"  # one feature has one component
     settings = {"perplexity": float(perplexity), "metric": metric, "init": init, "max_iter": max_iter}
@@ -55,17 +49,14 @@ def tsne(
     return _embedding(points, "t-SNE", settings, features, standardise, seed)
 
 
-def umap(
-    features, seed: int = 0, n_neighbors: int = 15, min_dist: float = 0.1, standardise: bool = False,
-    metric: str = "euclidean",
-) -> Embedding:
+def umap(features, seed: int = 0, n_neighbors: int = 15, min_dist: float = 0.1, standardise: bool = False,
+         metric: str = "euclidean") -> Embedding:
     """UMAP of features [N, D] (McInnes, Healy and Melville 2018, arXiv:1802.03426).
 
     Args:
         n_neighbors: neighbours of each image in the graph that is drawn, itself included; 2 to N - 1, or it raises
             ValueError. Few show fine detail, many the whole.
-        min_dist: how tightly points may be packed.
-        standardise: first bring each feature to mean 0 and variance 1.
+        min_dist, standardise: how tightly points may be packed; as for `tsne`.
     """
     features = _prepare(features, standardise, metric)
     settings = _umap_settings(n_neighbors, min_dist, metric, len(features))
@@ -84,10 +75,8 @@ def _threads_kept():
 
 
 @_threads_kept()
-def aligned_umap(
-    features_list, seed: int = 0, n_neighbors: int = 15, min_dist: float = 0.1, standardise: bool = False,
-    metric: str = "euclidean", alignment: float = 0.01, epochs: int = 200,
-) -> list[Embedding]:
+def aligned_umap(features_list, seed: int = 0, n_neighbors: int = 15, min_dist: float = 0.1, standardise: bool = False,
+                 metric: str = "euclidean", alignment: float = 0.01, epochs: int = 200) -> list[Embedding]:
     """UMAP of several networks at once, each image pulled to the place that it has in the first map.
 
     Separate maps differ by rotation, reflection and chance; aligned ones can be compared by eye. The first map is drawn
@@ -97,8 +86,7 @@ def aligned_umap(
     Args:
         features_list: one [N, D_i] for each of two or more networks, the same images in the same order.
         n_neighbors, min_dist, standardise, metric: as for `umap`.
-        alignment: strength of the pull.
-        epochs: passes of the optimiser; time grows in proportion.
+        alignment, epochs: strength of the pull; passes of the optimiser, to which time grows in proportion.
     """
     from numba.typed import List  # as compiled code wants it
     from umap.layouts import optimize_layout_aligned_euclidean
@@ -111,7 +99,7 @@ def aligned_umap(
     networks, count = len(prepared), len(prepared[0])
     settings = _umap_settings(n_neighbors, min_dist, metric, count)
     fitted = [_fit_umap(features, settings, seed, n_epochs=0) for features in prepared]
-    graphs = [one.graph_ for one in fitted]
+    graphs = [one.graph_.tocoo() for one in fitted]
     # the optimiser looks at the maps -window to window - 1 places along the list; here only the first one counts
     window = networks - 1
     same_image = np.full((networks, 2 * window + 1, count), -1, np.int32)
@@ -119,17 +107,15 @@ def aligned_umap(
     for place in range(1, networks):
         same_image[place, window - place] = np.arange(count)
         pull[place, window - place] = _likeness(graphs[place], graphs[0]) * np.exp(place - 1)  # undoes its own fading
-    edges = [graph.tocoo() for graph in graphs]
     maps = optimize_layout_aligned_euclidean(
         *[List([fitted[0].embedding_.copy() for _ in graphs])] * 2,
-        List([one.row for one in edges]), List([one.col for one in edges]),
-        epochs, List([make_epochs_per_sample(one.data, epochs) for one in edges]),
+        List([graph.row for graph in graphs]), List([graph.col for graph in graphs]),
+        epochs, List([make_epochs_per_sample(graph.data, epochs) for graph in graphs]),
         pull, same_image, np.random.RandomState(seed).randint(2**31 - 1, size=3), fitted[0]._a, fitted[0]._b,
         lambda_=alignment, move_other=True, parallel=False,
     )  # fmt: skip
-    settings |= {"alignment": alignment, "epochs": epochs}
-    pairs = zip(maps, prepared, strict=True)
-    return [_embedding(points, "aligned UMAP", settings, features, standardise, seed) for points, features in pairs]
+    about = "aligned UMAP", settings | {"alignment": alignment, "epochs": epochs}
+    return [_embedding(points, *about, rows, standardise, seed) for points, rows in zip(maps, prepared, strict=True)]
 
 
 def _prepare(features, standardise, metric, name="features"):
@@ -157,17 +143,17 @@ def _fit_umap(features, settings, seed, **options):
         return UMAP(**settings, **options).fit(features)
 
 
-def _likeness(graph, other):
-    """Share of each image's neighbours in either graph [N, N] that it has in both: [N]."""
-    graph, other = graph > 0, other > 0
+def _likeness(*graphs):
+    """Share of each image's neighbours in either of two graphs [N, N] that it has in both: [N]."""
+    graph, other = (edges.tocsr() > 0 for edges in graphs)
     both, all_of_them = (np.asarray(pairs.sum(axis=1)).ravel() for pairs in (graph.multiply(other), graph + other))
     return both / np.maximum(all_of_them, 1)
 
 
 def _umap_settings(n_neighbors, min_dist, metric, count):
     if not 2 <= n_neighbors < count or count < 4:
-        expected = f"it must be 2 to {count - 1}, of at least 4 images"
-        raise ValueError(f"n_neighbors={n_neighbors} was given for {count} images: {expected}")
+        given = f"n_neighbors={n_neighbors} was given for {count} images"
+        raise ValueError(f"{given}: it must be 2 to {count - 1}, of at least 4 images")
     return {"n_neighbors": int(n_neighbors), "min_dist": min_dist, "metric": metric}
 
 

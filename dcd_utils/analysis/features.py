@@ -26,8 +26,7 @@ def extract(model: nn.Module, image_set, batch_size: int | None = None) -> Extra
         model: any network, in DataParallel or compiled too, whose `features(images)` has `pooled` [B, d] and `logits`
             [B, C]. Every part of it is back in its former mode afterwards.
         image_set: an ImageSet, or anything with a length, `labels` and `batch(indices)`.
-        batch_size: images in one pass; it changes speed and memory, and results only by rounding. None:
-            `runtime.inference_batch`.
+        batch_size: images in one pass, which change results only by rounding; None: `runtime.inference_batch`.
 
     Raises ValueError for no images, a batch size below 1, or features that are not finite; TypeError for a network
     without `features`.
@@ -39,7 +38,6 @@ def extract(model: nn.Module, image_set, batch_size: int | None = None) -> Extra
     model = models.unwrapped(model)
     if not callable(getattr(model, "features", None)):
         raise TypeError(f"{type(model).__name__} has no features(images) method: take a network from models.create")
-
     labels = torch.as_tensor(image_set.labels)
     device = next((parameter.device for parameter in model.parameters()), labels.device)
     batch_size = batch_size or runtime.inference_batch(device)
@@ -65,7 +63,7 @@ def extract(model: nn.Module, image_set, batch_size: int | None = None) -> Extra
 def class_means(values, labels, num_classes: int) -> np.ndarray:
     """Mean row of each class: values [N, D], labels [N] -> [num_classes, D]; NaN for a class without an image."""
     values = checks.matrix(values, "values")
-    labels = checks.class_labels(labels, len(values), num_classes)
+    labels = checks.labels(labels, len(values), num_classes)
     sums = np.zeros((num_classes, values.shape[1]))
     np.add.at(sums, labels, values)
     with np.errstate(invalid="ignore"):

@@ -25,24 +25,21 @@ class Agreement(NamedTuple):
 
 
 def negative_log_likelihood(logits, labels) -> float:
-    """Mean of -log(probability of the true class), in nats: logits [N, C], labels [N].
-
-    Guessing has log C. One image that is wrong with certainty can cost more than many right ones earn.
-    """
-    logits, labels = _checked(logits, labels)
+    """Mean of -log(probability of the true class), in nats: logits [N, C], labels [N]. Guessing has log C. One image
+    that is wrong with certainty can cost more than many right ones earn."""
+    logits = checks.matrix(logits, "logits")
+    labels = checks.labels(labels, *logits.shape)
     return float(-_log_softmax(logits)[np.arange(len(labels)), labels].mean())
 
 
 def calibration(logits, labels, bins: int = 15) -> Calibration:
     """How far the probability of a network's answer, its confidence, is from its accuracy: logits [N, C], labels [N].
-
-    Images are sorted by confidence into bins of equal width, each with its upper end; the error is the mean distance
-    of accuracy and confidence over the bins, weighted by their shares (Guo and others, 2017, arXiv:1706.04599, eq. 3).
-    Raises ValueError for fewer than one bin.
-    """
+    Images are sorted by confidence into bins of equal width, each with its upper end; the error is the mean distance of
+    accuracy and confidence over the bins, weighted by their shares (Guo and others, 2017, arXiv:1706.04599, eq. 3)."""
     if bins < 1:
         raise ValueError(f"bins={bins} was given: pass at least 1")
-    logits, labels = _checked(logits, labels)
+    logits = checks.matrix(logits, "logits")
+    labels = checks.labels(labels, *logits.shape)
     confidences = np.exp(_log_softmax(logits).max(axis=1))
     places = np.clip(np.ceil(confidences * bins).astype(int) - 1, 0, bins - 1)
     counts = np.bincount(places, minlength=bins)
@@ -55,22 +52,11 @@ def calibration(logits, labels, bins: int = 15) -> Calibration:
 
 def agreement(logits, teacher_logits) -> Agreement:
     """How much a student says what its teacher says, whether right or wrong: two [N, C], of the same images in order.
-
-    The divergence is KL(teacher || student) of the probabilities at temperature 1. Raises ValueError for other numbers
-    of classes.
-    """
-    student, teacher = checks.same_images({"student logits": logits, "teacher logits": teacher_logits})
-    classes, teacher_classes = student.shape[1], teacher.shape[1]
-    if classes != teacher_classes:
-        raise ValueError(f"the student has {classes} classes, the teacher {teacher_classes}: they must be the same")
+    The divergence is KL(teacher || student) of the probabilities at temperature 1."""
+    student, teacher = checks.same_images({"student logits": logits, "teacher logits": teacher_logits}, True)
     same = (student.argmax(axis=1) == teacher.argmax(axis=1)).mean()
     student, teacher = _log_softmax(student), _log_softmax(teacher)
     return Agreement(float(same), float((np.exp(teacher) * (teacher - student)).sum(axis=1).mean()))
-
-
-def _checked(logits, labels):
-    logits = checks.matrix(logits, "logits")
-    return logits, checks.class_labels(labels, len(logits), logits.shape[1])
 
 
 def _log_softmax(logits: np.ndarray) -> np.ndarray:

@@ -12,14 +12,9 @@ FEWEST = 5  # images of a class, so that a fifth of them is at least one
 
 
 class LinearProbe(NamedTuple):
-    """What a linear classifier on frozen features reaches.
-
-    Attributes:
-        accuracy, train_accuracy: top-1 % on the test and on the training images.
-        C: the inverse strength of regularisation that was chosen (scikit-learn's C).
-        held_out: for each C tried, top-1 % on the held-out fifth of the training images.
-        predictions: int64 [M], a class for each test image.
-    """
+    """What a linear classifier on frozen features reaches: top-1 % on the test and on the training images, with the
+    chosen C (scikit-learn's inverse strength of regularisation); for each C tried, top-1 % on the held-out fifth of the
+    training images; and a class for each test image, int64 [M]."""
 
     accuracy: float
     train_accuracy: float
@@ -28,10 +23,8 @@ class LinearProbe(NamedTuple):
     predictions: np.ndarray
 
 
-def linear_probe(
-    model: nn.Module, train, test, seed: int = 0, candidates: Sequence[float] = (0.001, 0.01, 0.1, 1.0, 10.0),
-    batch_size: int | None = None,
-) -> LinearProbe:
+def linear_probe(model: nn.Module, train, test, seed: int = 0, candidates: Sequence[float] = (0.001, 0.01, 0.1, 1, 10),
+                 batch_size: int | None = None) -> LinearProbe:
     """Train a linear classifier on the penultimate features of a frozen network, and test it.
 
     The question is that of CRD's transfer experiment (Tian et al. 2020, arXiv:1910.10699): how good are the features
@@ -47,8 +40,7 @@ def linear_probe(
         model: any network that `extract` reads, with outputs for whatever classes. Weights, buffers and modes stay.
         train, test: image sets of the same classes.
         seed: decides which training images are held out.
-        candidates: values of C to choose from.
-        batch_size: as in `extract`.
+        candidates, batch_size: values of C to choose from; as in `extract`.
 
     Raises ValueError if train and test disagree about classes, for a class with fewer than 5 training images, fewer
     than two classes, candidates that are not positive, and what `extract` refuses.
@@ -56,10 +48,8 @@ def linear_probe(
     from sklearn.model_selection import train_test_split
 
     if tuple(train.classes) != tuple(test.classes):
-        raise ValueError(
-            f"train has {len(train.classes)} classes ({train.classes[0]}, ...), test {len(test.classes)} "
-            f"({test.classes[0]}, ...): both must come from one data.load"
-        )
+        train_has, test_has = (f"{len(part.classes)} classes ({part.classes[0]}, ...)" for part in (train, test))
+        raise ValueError(f"train has {train_has}, test {test_has}: both must come from one data.load")
     candidates = sorted({float(candidate) for candidate in candidates})
     if not candidates or not 0 < candidates[0] <= candidates[-1] < float("inf"):
         raise ValueError(f"candidates={candidates} was given: pass positive values of C, for instance (0.01, 0.1, 1)")
@@ -68,13 +58,10 @@ def linear_probe(
     features, _, labels = extract(model, train, batch_size)
     test_features, _, test_labels = extract(model, test, batch_size)
     counts = np.bincount(labels, minlength=len(train.classes))
-    few = np.flatnonzero(counts < FEWEST)
-    if len(few):
-        raise ValueError(
-            f"{len(few)} of {len(counts)} classes have fewer than {FEWEST} training images "
-            f'("{train.classes[few[0]]}" has {counts[few[0]]}): a fifth of each class is held out, so pass at least '
-            f"{FEWEST} of each"
-        )
+    if len(few := np.flatnonzero(counts < FEWEST)):
+        found = f"{len(few)} of {len(counts)} classes have fewer than {FEWEST} training images"
+        first = f'("{train.classes[few[0]]}" has {counts[few[0]]})'
+        raise ValueError(f"{found} {first}: a fifth of each class is held out, so pass at least {FEWEST} of each")
     fitted, held_out = train_test_split(np.arange(len(labels)), test_size=0.2, stratify=labels, random_state=seed)
     scores = {}
     for candidate in candidates:

@@ -11,8 +11,7 @@ def linear_cka(x, y, debiased: bool = True) -> float:
     1 for representations equal up to rotation, reflection, shift and one common factor. The plain form is biased
     upwards when features outnumber images: independent noise may score 0.9. The debiased form (every HSIC replaced by
     its unbiased estimate, Song et al. 2012) is near 0 there, and may fall below 0. Raises ValueError for fewer than 4
-    images (2 if plain), or features that never change (or hardly more than rounding).
-    """
+    images (2 if plain), or features that never change (or hardly more than rounding)."""
     x, y = checks.same_images({"x": x, "y": y})
     fewest = 4 if debiased else 2
     if len(x) < fewest:
@@ -40,17 +39,15 @@ def _debiased_hsic(x, y):
 
 def knn_accuracy(train_features, train_labels, test_features, test_labels, k: int = 20) -> float:
     """Share (%) of test images whose class is the most frequent one among their k nearest training images (cosine).
-
-    Features are [N, D] and [M, D], labels [N] and [M]. Raises ValueError for widths that differ, or k above N.
-    """
+    Features are [N, D] and [M, D], labels [N] and [M]. Raises ValueError for widths that differ, or k above N."""
     from sklearn.neighbors import KNeighborsClassifier
 
     train, test = checks.matrix(train_features, "train features"), checks.matrix(test_features, "test features")
     width, test_width = train.shape[1], test.shape[1]
     if width != test_width:
         raise ValueError(f"train features have {width} columns, test features {test_width}: use one network for both")
-    train_labels = checks.labels(train_labels, len(train), "train labels")
-    test_labels = checks.labels(test_labels, len(test), "test labels")
+    train_labels = checks.labels(train_labels, len(train), name="train labels")
+    test_labels = checks.labels(test_labels, len(test), name="test labels")
     classifier = KNeighborsClassifier(checks.neighbours(k, len(train)), algorithm="brute")
     classifier.fit(checks.varying(unit(train), "the direction of train features"), train_labels)
     return 100 * float(classifier.score(unit(test), test_labels))
@@ -58,10 +55,8 @@ def knn_accuracy(train_features, train_labels, test_features, test_labels, k: in
 
 def silhouette(features, labels) -> float:
     """How much closer images lie to their own class than to the nearest other, mean over images, in [-1, 1].
-
-    features [N, D], labels [N], Euclidean distance (Rousseeuw 1987). 0: the classes overlap. Raises ValueError for
-    fewer than two classes, or as many classes as images.
-    """
+    Features are [N, D], labels [N], the distance Euclidean (Rousseeuw 1987). 0: the classes overlap. Raises ValueError
+    for fewer than two classes, or as many classes as images."""
     from sklearn.metrics import silhouette_score
 
     features = checks.varying(checks.matrix(features, "features"), "features")
@@ -74,10 +69,8 @@ def silhouette(features, labels) -> float:
 
 def trustworthiness(features, points, k: int = 15) -> float:
     """How far one may trust the neighbours seen in a map, in [0, 1]: 1 if they are all neighbours in the features too.
-
-    features [N, D] as they were given to the map, points [N, 2], k nearest neighbours (Venna and Kaski 2001).
-    Holds [N, N] distances: about 3 GB at 10,000 images. Raises ValueError for k not below N / 2.
-    """
+    Features [N, D] as they were given to the map, points [N, 2], k nearest neighbours (Venna and Kaski 2001).
+    Holds [N, N] distances: about 3 GB at 10,000 images. Raises ValueError for k not below N / 2."""
     from sklearn.manifold import trustworthiness as sklearn_trustworthiness
 
     features, points = checks.same_images({"features": features, "points": points})
@@ -88,10 +81,8 @@ def trustworthiness(features, points, k: int = 15) -> float:
 
 def neighbour_overlap(x, y, k: int = 10) -> float:
     """Share of an image's k nearest other images (cosine) that x and y agree on, mean over images, in [0, 1].
-
-    x [N, D1], y [N, D2], the same images in the same order. Unrelated representations reach k / (N - 1) by chance.
-    Raises ValueError for k not below N.
-    """
+    x is [N, D1] and y [N, D2], of the same images in the same order; unrelated representations reach k / (N - 1) by
+    chance. Raises ValueError for k not below N."""
     from sklearn.neighbors import NearestNeighbors
 
     x, y = checks.same_images({"x": x, "y": y})

@@ -2,11 +2,10 @@
 
 An image shows one textured shape in the light of a lamp, with its shadow, on a cloudy ground, and one small distractor.
 A class is a shape with a texture; its superclass is the shape. As in photographs, colours are a hint and no more: each
-shape lies on grounds around a hue of its own, each texture has a first colour around one. The lamp makes a
-shape mostly brighter than its ground (where either may be, a small network learns nothing for a while, and for how long
-is a matter of luck); its marks are darker. The images are the same on every processor: NumPy's generator counts in
-integers, and what follows is arithmetic that the IEEE standard fixes to the last bit (the few functions that it does
-not fix only say on which side of an edge a point lies).
+shape lies on grounds around a hue of its own, each texture has a first colour around one. The lamp makes a shape mostly
+brighter than its ground (where either may be, a small network learns nothing for a while); its marks are darker. The
+images are the same on every processor: NumPy's generator counts in integers, and what follows is arithmetic that the
+IEEE standard fixes to the last bit (functions that it does not fix only say on which side of an edge a point lies).
 """
 
 from collections.abc import Callable, Mapping
@@ -101,8 +100,7 @@ def _colour(hue: np.ndarray, saturation: np.ndarray, brightness: np.ndarray) -> 
 
 def _enlarge(grid: np.ndarray) -> np.ndarray:
     """[B, C, k, k] -> [B, C, 32, 32], with straight lines between the values."""
-    steps = grid.shape[-1] - 1
-    place = (np.arange(SIDE) + 0.5) / SIDE * steps
+    place = (np.arange(SIDE) + 0.5) / SIDE * (grid.shape[-1] - 1)
     start = place.astype(int)
     part = place - start
     for _ in range(2):  # along the last axis, then along the other

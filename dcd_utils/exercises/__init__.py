@@ -17,9 +17,8 @@ def registry() -> dict[str, Exercise]:
 
 def check(number: str, answer: object) -> Result:
     """Print whether the function that an exercise, for instance "02.1", asks for is right, and if not, what is wrong.
-
-    The message keeps the right answer to itself. No answer raises, whatever it is; an unknown number raises ValueError.
-    """
+    The message keeps the right answer to itself. No answer raises, whatever it is; an unknown number raises
+    ValueError."""
     exercises = registry()
     if number not in exercises:
         raise ValueError(f"there is no exercise {number!r}: the numbers are {', '.join(exercises)}")

@@ -36,8 +36,7 @@ AGREEMENT = Exercise("05.1 Structure, up to level and size", _MATRICES).answers(
     "This triangle still holds the diagonal, which is 1 in every correlation matrix: start one place above it.",
     lambda *both: np.cov(*map(_pairs, both))[0, 1], "This is a covariance. What makes a correlation of it?",
     lambda *both: spearmanr(*map(_pairs, both))[0], "This is Spearman's correlation, of ranks. Pearson's is asked for.",
-    lambda *both: 1 - cosine(*map(_pairs, both)), "This is a cosine. A correlation takes the means off first.",
-)
+    lambda *both: 1 - cosine(*map(_pairs, both)), "This is a cosine. A correlation takes the means off first.")
 
 _BATCHES = [(_logits(4, 5, 4),), (_logits(5, 8, 3),), (_logits(6, 3, 10),), (_logits(7, 4, 4),)]
 STANDARDISE = Exercise("05.2 The published plot's first step", _BATCHES).answers(
@@ -49,8 +48,7 @@ STANDARDISE = Exercise("05.2 The published plot's first step", _BATCHES).answers
     lambda x: x - x.mean(axis=1, keepdims=True),
     "The means are right. The logits of a student that is twice as sure would still be twice as large.",
     lambda x: x / x.std(axis=1, ddof=1, keepdims=True), "The spread is right. Each image's mean should be 0 as well.",
-    lambda x: zscore(x, axis=None), "One mean and one spread were used for all images: each image has its own.",
-)
+    lambda x: zscore(x, axis=None), "One mean and one spread were used for all images: each image has its own.")
 
 
 def _shared(*matrices, excluded=3):
@@ -66,5 +64,4 @@ NEAREST = Exercise("05.3 The nearest class", _MATRICES).answers(
     "A strongly negative correlation is the opposite of being alike: look at the values, not their sizes.",
     lambda *both: _shared(*map(np.negative, both)), "These are the classes that are least alike.",
     lambda *both: 100 * _shared(*both), "Nearly: a share between 0 and 1 is asked for.",
-    lambda *both: len(both[0]) * _shared(*both), "This counts the classes. What share of all of them is it?",
-)
+    lambda *both: len(both[0]) * _shared(*both), "This counts the classes. What share of all of them is it?")

@@ -35,8 +35,7 @@ KNN = Exercise("04.1 kNN accuracy", _VOTES).answers(
     lambda *case: _knn(*case, np.inner), "These are inner products: long features win. What turns them into cosines?",
     lambda *case: _knn(*case) / 100, "Nearly: what is asked for is in %, as everywhere in the course.",
     lambda *case: _knn(*case, lambda *rows: -cosines(*rows)), "These are the least alike: a higher cosine is nearer.",
-    lambda *case: _knn(*case[:-1], 1), "This asks one neighbour only. Let k of them vote.",
-)
+    lambda *case: _knn(*case[:-1], 1), "This asks one neighbour only. Let k of them vote.")
 
 
 def _kernels(seed: int, images: int):
@@ -64,8 +63,7 @@ ALIGNMENT = Exercise("04.2 Alignment of any two kernels", [_kernels(1, 12), _ker
     "One side is centred, the other is not: H stands on the left and on the right of a kernel.",
     lambda a, b: alignment(_centred(a), b), "Only one kernel is centred: right for the numerator, not for the norms.",
     lambda a, b: (_centred(a) * _centred(b)).sum(), "This is the numerator. A kernel aligned with itself must give 1.",
-    lambda *kernels: alignment(*map(_centred, kernels)) ** 2, "Close: this is the square of what is asked for.",
-)
+    lambda *kernels: alignment(*map(_centred, kernels)) ** 2, "Close: this is the square of what is asked for.")
 
 
 def pairs(seed: int, images: int, width: int, noise: float = 1.1):
@@ -89,5 +87,4 @@ TOP_K = Exercise("04.3 Nearly found", [(*pairs(1, 50, 4), 3), (*pairs(2, 64, 3),
     lambda student, teacher, k: retrieval(teacher, student, k),
     "Here each teacher looks for its student. It is the student that searches among the teachers.",
     lambda *case: retrieval(*case, np.inner), "Embeddings are compared by their cosine: are these rows of unit length?",
-    lambda *case: retrieval(*case) / 100, "Nearly: what is asked for is in %, as everywhere in the course.",
-)
+    lambda *case: retrieval(*case) / 100, "Nearly: what is asked for is in %, as everywhere in the course.")

@@ -36,5 +36,4 @@ NOISE = Exercise("07.1 A difference or noise?", _DIFFERENCES).answers(
     "With this quantile, 5 % lie above it and 5 % below its negative. Both ends together should hold 5 %.",
     lambda a, b: _outside(a, b, error=sem(a - b, ddof=0)), "Close: with few seeds, dividing by n or n - 1 matters.",
     lambda a, b: bool(np.mean(a - b) > 0) and _outside(a, b), "What if the whole interval lies below 0?",
-    lambda a, b: not _outside(a, b), "The other way round: True is for an interval that does not contain 0.",
-)
+    lambda a, b: not _outside(a, b), "The other way round: True is for an interval that does not contain 0.")

@@ -29,8 +29,7 @@ BOTH_WAYS = Exercise("02.1 Both directions", [(_FOUR * math.e,), (_THREE,)]).ans
     lambda scores: (scores.softmax(dim=1) + scores.softmax(dim=0)).diagonal().mean() / -2,
     "The probabilities are right. What is done to each of them before the mean is taken?",
     lambda scores: -_both_ways(scores), "Look at its sign: can a loss of this kind fall below 0?",
-    lambda scores: len(scores) * _both_ways(scores), "This adds up over the images. A contrast is their mean.",
-)
+    lambda scores: len(scores) * _both_ways(scores), "This adds up over the images. A contrast is their mean.")
 
 
 def _scale(contrast: float, size: int, gap: float | None = None, least: float = 1.0) -> float:
@@ -46,8 +45,7 @@ SCALE_NEEDED = Exercise("02.2 What scale does it take?", [(0.1, 64), (1.0, 64), 
     "Check it with the definition: in the sum inside the logarithm, the right teacher has a term of its own.",
     lambda contrast, size: math.log(1 + (size - 1) * math.exp(-contrast * size / (size - 1))),
     "This is the smallest contrast of a given scale. The question is the other way round.",
-    lambda *case: math.log(_scale(*case)), "This is the logarithm of what is asked for: it is t, not the scale.",
-)
+    lambda *case: math.log(_scale(*case)), "This is the logarithm of what is asked for: it is t, not the scale.")
 
 
 def _bias_gradient(scores):
@@ -65,5 +63,4 @@ SIGMOID_BIAS = Exercise("02.3 A bias that works", [(_FOUR * math.e,), (_THREE,),
     "This treats every pair as a match. The label of a pair off the diagonal differs.",
     lambda scores: (scores.diagonal().sigmoid() - 1).mean(),
     "This counts the matching pairs alone: in this loss the pairs off the diagonal speak too.",
-    lambda scores: 0.0, "This is the gradient in the softmax loss. The sigmoid decides about each pair on its own.",
-)
+    lambda scores: 0.0, "This is the gradient in the softmax loss. The sigmoid decides about each pair on its own.")

@@ -16,11 +16,9 @@ class Exercise:
     cases: Sequence[tuple]
 
     def answers(self, right: Callable, *wrong_and_hints: Callable | str):
-        """Set the right answer and typical wrong ones, the more specific first, each followed by its hint.
-
-        An answer returns a number, True or False, an array or tensor, or a tuple of those. A mistake is recognised by
-        its values, however it is written. A hint says what to look at again, and does not contain the answer.
-        """
+        """Set the right answer and typical wrong ones, the more specific first, each followed by its hint. An answer
+        returns a number, True or False, an array or tensor, or a tuple of those. A mistake is recognised by its values,
+        however it is written. A hint says what to look at again, and does not contain the answer."""
         self.answer = right
         self.mistakes = tuple(zip(wrong_and_hints[::2], wrong_and_hints[1::2], strict=True))
         return self

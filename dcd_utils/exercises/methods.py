@@ -28,8 +28,7 @@ PKT = Exercise("06.1 PKT's neighbours", [(_draw(1, 5, 3) + 0.5,), (_draw(2, 4, 6
     lambda x: _rows(cosines(x, x)), "These are cosines, which may be negative; chances may not. What comes in between?",
     lambda x: _rows((x @ x.T + 1) / 2), "Long features count for more: what makes an inner product a cosine?",
     lambda x: softmax(_kernel(x), axis=1), "This is a softmax. PKT divides by the sum, without an exponential.",
-    lambda x: _rows(_kernel(x) * (1 - np.eye(len(x)))), "The image itself was left out. The loss keeps the diagonal.",
-)
+    lambda x: _rows(_kernel(x) * (1 - np.eye(len(x)))), "The image itself was left out. The loss keeps the diagonal.")
 
 
 def _flow(first, second):
@@ -45,8 +44,7 @@ FSP = Exercise("06.2 FSP's flow", _MAPS).answers(
     lambda a, b: _flow(a, b).mean(dim=0),
     "The images were averaged. Each image has a flow of its own: [B, first channels, second channels].",
     lambda a, b: _flow(a, b) * a.shape[3], "Divided by one side of the map. How many positions are there?",
-    lambda a, b: _flow(a, b) / len(a), "Divided by the number of images too. The mean is over an image's positions.",
-)
+    lambda a, b: _flow(a, b) / len(a), "Divided by the number of images too. The mean is over an image's positions.")
 
 
 def _cka(student, teacher, axis=0):
@@ -62,5 +60,4 @@ CKA = Exercise("06.3 A method of your own", _FEATURES).answers(
     lambda student, teacher: 1 - alignment(student @ student.T, teacher @ teacher.T),
     "Linear CKA compares *centred* features: what was to come off first?",
     lambda *both: 1 - _cka(*both, 1), "Each image was centred over its features. Centre each feature over the images.",
-    lambda *both: -_cka(*both), "It has the right slope. Asked for is a loss that is 0 for equal networks.",
-)
+    lambda *both: -_cka(*both), "It has the right slope. Asked for is a loss that is 0 for equal networks.")

@@ -15,8 +15,7 @@ GUESSING = Exercise("00.1 The loss of knowing nothing", [(20,), (100,), (7,)]).a
     lambda classes: -math.log(classes), "Look at its sign: can a cross-entropy fall below 0?",
     math.log2, "This is in bits. The course, like PyTorch, counts in nats: which logarithm is that?",
     lambda classes: 100 / classes, "This is the accuracy of guessing, in percent. The question is about the loss.",
-    lambda classes: 1 - 1 / classes, "This is how often guessing is wrong. How probable is the right class?",
-)
+    lambda classes: 1 - 1 / classes, "This is how often guessing is wrong. How probable is the right class?")
 
 _SHAPES = ((1, 12, 3, 0.6), (2, 40, 5, 0.9), (3, 25, 2, 0.3))
 _BATCHES = [tuple(torch.from_numpy(rows).float() for rows in pairs(*shape)) for shape in _SHAPES]
@@ -31,5 +30,4 @@ SHARE_FOUND = Exercise("00.2 The game that DCD plays", _BATCHES).answers(
     lambda *batch: retrieval(*batch, 1, lambda *rows: -cdist(*rows)) / 100,
     "This takes the nearest teacher by distance. Cosines ignore how long the features are.",
     lambda student, teacher: cosines(student, teacher).diagonal().mean(),
-    "This is how similar students are to their own teachers. How often is that more than to any other?",
-)
+    "This is how similar students are to their own teachers. How often is that more than to any other?")

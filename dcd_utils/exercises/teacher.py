@@ -25,8 +25,7 @@ SOFTEN = Exercise("01.1 Softened probabilities", _CASES).answers(
     lambda logits, temperature: _soft(logits, 1) ** (1 / temperature),
     "Close: the ratios between classes are right. What is missing for probabilities?",
     lambda *case: _soft(*case).log(), "These are the logarithms of what is asked for.",
-    lambda logits, _: _soft(logits, 1), "This is right at temperature 1. The temperature is not used yet.",
-)
+    lambda logits, _: _soft(logits, 1), "This is right at temperature 1. The temperature is not used yet.")
 
 
 def _entropy(logits, temperature):
@@ -43,8 +42,7 @@ CONSIDERED = Exercise("01.2 How many classes does a teacher consider?", _CASES).
     lambda *case: (_entropy(*case) / torch.tensor(2.0).log()).exp().mean(),
     "The entropy is in bits here, but the exponential undoes nats: both must use the same base.",
     lambda *case: _entropy(*case).exp(), "This is right for each image. Asked for is the mean over the images.",
-    lambda logits, _: _entropy(logits, 1).exp().mean(), "Right at temperature 1. The temperature is not used yet.",
-)
+    lambda logits, _: _entropy(logits, 1).exp().mean(), "Right at temperature 1. The temperature is not used yet.")
 
 
 def _view(down, right, flip):
@@ -65,5 +63,4 @@ VIEW = Exercise("01.3 The view that moves the picture", _SHIFTS).answers(
     lambda down, right, flip: view_number(PAD + right if flip else PAD - right, PAD - down, flip),
     "Rows and columns have changed places: which offset is multiplied by 9?",
     lambda down, right, flip: _view(down, right, flip) - view_number(PAD, PAD, 0),
-    "Without a shift this gives 0 or 1, the crop at the padding's corner. Where does a crop that moves nothing start?",
-)
+    "Without a shift this gives 0 or 1, the crop at the padding's corner. Where does a crop that moves nothing start?")

@@ -35,8 +35,7 @@ SCALED = Exercise("08.1 Standardise", [_domains(1, 8, 5, 3), _domains(2, 30, 6, 
     lambda train, test: tuple(_scaled(rows.T, rows.T).T for rows in (train, test)),
     "Each image was standardised over its features. Here it is each feature, over the images: which axis?",
     lambda train, test: (_scaled(train, train, ddof=1), _scaled(test, train, ddof=1)),
-    "Nearly: the spread divides by N - 1 here, and N is asked for. The argument is called ddof.",
-)
+    "Nearly: the spread divides by N - 1 here, and N is asked for. The argument is called ddof.")
 
 
 def _network(*layers, training=False, gradient=True):
@@ -56,8 +55,7 @@ _PARTLY = _network(nn.BatchNorm2d(4), nn.ReLU())
 _PARTLY[1].train()  # the network says eval, and a part of it does not
 _NETWORKS = [
     _network(nn.BatchNorm2d(4)), _network(nn.BatchNorm2d(4), training=True), _PARTLY,
-    _network(nn.ReLU(), training=True), _network(nn.BatchNorm2d(4), training=True, gradient=False),
-]
+    _network(nn.ReLU(), training=True), _network(nn.BatchNorm2d(4), training=True, gradient=False)]
 FROZEN = Exercise("08.2 Frozen or not?", [(network, _IMAGES) for network in _NETWORKS]).answers(
     _stays_frozen,
     lambda network, images: True,
@@ -69,8 +67,7 @@ FROZEN = Exercise("08.2 Frozen or not?", [(network, _IMAGES) for network in _NET
     "It asks for modes. A network without batch norm may be in train mode and stay what it is: compare what is stored.",
     lambda network, images: not any(parameter.requires_grad for parameter in network.parameters()),
     "It asks whether weights *could* be trained. No gradient is needed to change what batch norm stores.",
-    lambda *case: not _stays_frozen(*case), "The other way round: True is for a network that stays as it is.",
-)
+    lambda *case: not _stays_frozen(*case), "The other way round: True is for a network that stays as it is.")
 
 
 def _nearest(train, labels, test, test_labels, metric="euclidean", sign=1):
@@ -83,5 +80,4 @@ CENTRES = Exercise("08.3 Nothing to fit", [classes(1, 40, 60, 3, 4), classes(2, 
     lambda *case: _nearest(*case, metric="cosine"), "This is the smallest angle, not the smallest distance.",
     lambda *case: _nearest(*case, sign=-1), "This picks the centre that is farthest away.",
     lambda *case: _nearest(*case[2:], *case[2:]), "The centres know the labels of the test images.",
-    lambda *case: _nearest(*case) / 100, "Nearly: what is asked for is in %, as everywhere.",
-)
+    lambda *case: _nearest(*case) / 100, "Nearly: what is asked for is in %, as everywhere.")

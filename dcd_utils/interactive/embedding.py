@@ -16,10 +16,8 @@ _MARKERS = {"o": "circle", "^": "triangle", "s": "square", "D": "diamond"}
 _TOGGLE = "for (const points of groups[cb_obj.origin.items.indexOf(cb_obj.item)]) points.visible = !points.visible"
 
 
-def embedding_explorer(
-    points, labels, classes: Sequence[str], images, superclasses: Sequence[int] | None = None,
-    superclass_names: Sequence[str] | None = None, predictions=None,
-):
+def embedding_explorer(points, labels, classes: Sequence[str], images, superclasses: Sequence[int] | None = None,
+                       superclass_names: Sequence[str] | None = None, predictions=None):
     """Scatter plots of images, linked: what is selected in one (box, lasso, tap) is selected in all.
 
     Hovering shows the image, its class and the predictions; a click on a legend entry hides its points everywhere.

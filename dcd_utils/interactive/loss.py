@@ -16,12 +16,10 @@ MAX_SCALE = 10.0
 
 
 def loss_parts(cosines, exp_t: float = math.e, bias: float = 0.0, alpha: float = 0.5) -> SimpleNamespace:
-    """All that the DCD loss of a cosine matrix [B, B] computes on its way, in float64.
-
-    The matrices `scores`, `p`, `q` and `gradient` (of the total, on the scores), and the numbers `scale`, `contrast`,
-    `consistency`, `total` and `log_scale_gradient` (on t). The gradient is by hand, as notebook 02 derives it, so that
-    a slider's move costs microseconds instead of a backward pass.
-    """
+    """All that the DCD loss of a cosine matrix [B, B] computes on its way, in float64. The matrices `scores`, `p`, `q`
+    and `gradient` (of the total, on the scores), and the numbers `scale`, `contrast`, `consistency`, `total` and
+    `log_scale_gradient` (on t). The gradient is by hand, as notebook 02 derives it, so that a slider's move costs
+    microseconds instead of a backward pass."""
     cosines = np.asarray(cosines, dtype=float)
     scale = min(exp_t, MAX_SCALE)
     scores = scale * cosines + bias
@@ -33,15 +31,12 @@ def loss_parts(cosines, exp_t: float = math.e, bias: float = 0.0, alpha: float =
     return SimpleNamespace(
         scale=scale, scores=scores, p=p, q=q, gradient=gradient, contrast=contrast, consistency=consistency,
         total=contrast + alpha * consistency,
-        log_scale_gradient=scale * (gradient * cosines).sum() if exp_t <= MAX_SCALE else 0.0,
-    )
+        log_scale_gradient=scale * (gradient * cosines).sum() if exp_t <= MAX_SCALE else 0.0)
 
 
 class LossExplorer(widgets.VBox):
     """Sliders `exp_t`, `bias` and `alpha` over the loss of cosines [B, B], rows students, columns teachers; B names.
-
-    `picture` shows the matrices and terms, `sentence` says what changed. The last line of a notebook cell shows it.
-    """
+    `picture` shows the matrices and terms, `sentence` says what changed. The last line of a notebook cell shows it."""
 
     def __init__(self, cosines, names: Sequence[str]):
         shape, count = np.shape(cosines), len(names)
@@ -66,8 +61,7 @@ class LossExplorer(widgets.VBox):
         self.picture.value = _picture(self.parts, self.names)
 
     def _moved(self, name: str) -> None:
-        if name != self._moving:
-            # compare with the state in which this slider was taken up, not with the last of its many small steps
+        if name != self._moving:  # compare with the state in which this slider was taken up, not its last small step
             self._moving, self._before = name, (self._settings, self.parts)
         self._compute()
         self.sentence.value = _sentence(name, *self._before, self._settings, self.parts)
@@ -111,9 +105,9 @@ def _table(title, values, names, high: float = 0.0, rows: str = "students", colu
     top = high or max(float(np.abs(values).max()), 1e-12)
     shades = colormaps[SEQUENTIAL](values / top) if high else colormaps[DIVERGING]((values / top + 1) / 2)
     body = "".join(f"<th>{name}</th>" for name in ("", *names))
-    for i, name in enumerate(names):
+    for name, row, colours in zip(names, values, shades[..., :3], strict=True):
         body += f"</tr><tr><th>{name}</th>"
-        for value, colour in zip(values[i], shades[i, :, :3], strict=True):
+        for value, colour in zip(row, colours, strict=True):
             ink = "white" if colour @ (0.3, 0.6, 0.1) < 0.5 else "black"
             look = f"background:{to_hex(colour)};color:{ink};text-align:center;width:3.6em;height:2.2em"
             body += f"<td style='{look}'>{round(value, 2) + 0.0:.2f}</td>"

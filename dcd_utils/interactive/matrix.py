@@ -15,17 +15,14 @@ _FRAME = """const [cell] = cb_data.index.image_indices
 if (cell !== undefined) frame.data = {column: [cell.i], row: [cell.j]}"""
 
 
-def matrix_explorer(
-    matrices, classes: Sequence[str], values: Mapping | None = None, superclasses: Sequence[int] | None = None,
-    superclass_names: Sequence[str] | None = None, rows: str = "row", columns: str = "column",
-):
-    """Matrices [C, C] in colour, classes ordered by superclass; zoom and pan are shared.
-
-    Each panel's colours end at its largest absolute value, and are symmetric about 0 where it has negative values.
+def matrix_explorer(matrices, classes: Sequence[str], values: Mapping | None = None,
+                    superclasses: Sequence[int] | None = None, superclass_names: Sequence[str] | None = None,
+                    rows: str = "row", columns: str = "column"):
+    """Matrices [C, C] in colour, classes ordered by superclass (as in an ImageSet); zoom and pan are shared. A panel's
+    colours end at its largest absolute value, and are symmetric about 0 where it has negative values.
 
     Args:
         matrices: [C, C], or {title: [C, C]} for panels side by side; other shapes raise ValueError.
-        classes, superclasses, superclass_names: as in an ImageSet.
         values: {name: [C, C]} that a hover shows besides, for instance the teacher's and the student's correlation.
         rows, columns: what a row and a column stand for, for instance "true class" and "predicted class".
     """
@@ -49,7 +46,6 @@ def matrix_explorer(
         data[f"value{i}"] = [matrix[np.ix_(order, order)].astype(np.float32)]
         facts.append((name, f"@value{i}{{0.000}}"))
     cells, frame = ColumnDataSource(data), ColumnDataSource({"column": [], "row": []})
-
     figures = []
     options = {"x_range": (-0.5, count - 0.5), "y_range": (count - 0.5, -0.5)}
     for i, (name, matrix) in enumerate(drawn.items()):
@@ -71,8 +67,7 @@ def matrix_explorer(
 
 
 def _mark_classes(plot, names, kinds, superclass_names, named) -> None:
-    """Names of classes where they fit, else of superclasses, beside the first panel of a row; lines between those.
-    Columns are in the order of the rows and a hover names both, so there is no wall of text below."""
+    """Names of classes where they fit, else of superclasses, beside the first panel of a row; lines between those."""
     ticks = dict(enumerate(names)) if len(names) <= 25 else {}
     if kinds is not None:
         starts = np.flatnonzero(np.diff(kinds, prepend=-1))

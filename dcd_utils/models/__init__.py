@@ -31,14 +31,12 @@ def create(name: str, num_classes: int, seed: int | None = None, pretrained: boo
         seed: initial weights that depend on the seed and the name alone; None draws from PyTorch's global generator.
         pretrained: a library's published weights, which it downloads; with another number of outputs, the classifier is
             fresh.
-        options: what else a library's network takes, for instance the size of images that a vision transformer is made
-            for: image_size=32 in torchvision, img_size=32 in timm.
+        options: what else a library's network takes, for instance the size that a vision transformer is made for:
+            image_size=32 in torchvision, img_size=32 in timm.
 
     Raises:
-        ValueError: unknown name (the message lists the names), fewer than 2 classes, options that the network does not
-            take, or pretrained for one of `names()`.
-        ImportError: a network of timm, which is not installed.
-        RuntimeError: published weights that cannot be downloaded.
+        ValueError: unknown name, fewer than 2 classes, options that the network does not take, or pretrained for one
+            of `names()`. ImportError: timm is not installed. RuntimeError: published weights cannot be downloaded.
     """
     from_library = "/" in name and name.partition("/")[0] in libraries.LIBRARIES
     if name not in _NETWORKS and not from_library:

@@ -53,12 +53,9 @@ def wrap(network: nn.Module, num_classes: int | None = None) -> Network:
     transformers (vit) have none. timm gives a map after each stage, of transformers too. A network of your own may name
     its code by an attribute `version` (a string), as `losses.Method` does: runs with another version are other runs.
 
-    Args:
-        network: an image classifier. One that has a method `features` is returned as it is, with `options` {} if it
-            has none.
-        num_classes: outputs wanted; a classifier of another width is replaced by a fresh one. None keeps what is there.
-
-    Raises ValueError for a network of neither library without `features`, or one that does not end in a linear layer.
+    A network that has a method `features` is returned as it is, with `options` {} if it has none. If `num_classes` is
+    given, a classifier of another width is replaced by a fresh one. Raises ValueError for a network of neither library
+    without `features`, or one that does not end in a linear layer.
     """
     network = unwrapped(network)
     origins = [base.__module__.partition(".")[0] for base in type(network).__mro__]  # the class's own comes first
@@ -152,10 +149,9 @@ class TimmNetwork(LibraryNetwork):
     def _read(self, images: Tensor) -> Features:
         last, maps = self.network.forward_intermediates(images)
         pooled = self.network.forward_head(last, pre_logits=True)
-        classifier = self.network.get_classifier()
-        if isinstance(classifier, nn.Conv2d):  # some networks write their classifier as a 1x1 convolution
-            return Features(maps, pooled, classifier(pooled[:, :, None, None]).flatten(1))
-        return Features(maps, pooled, classifier(pooled))
+        classifier = self.network.get_classifier()  # some networks write theirs as a 1x1 convolution
+        inputs = pooled[:, :, None, None] if isinstance(classifier, nn.Conv2d) else pooled
+        return Features(maps, pooled, classifier(inputs).flatten(1))
 
 
 @torch.no_grad()

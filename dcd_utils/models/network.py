@@ -23,23 +23,17 @@ class Network(nn.Module):
     options: dict
 
     def features(self, images: Tensor, preactivation: bool = False) -> Features:
-        """What one pass computes.
+        """What one pass computes for images [B, 3, H, W].
 
-        Args:
-            images: [B, 3, H, W].
-            preactivation: the maps of the stages, from index 1 on, are what the stage's last ReLU reads: signed values,
-                as AB distillation compares them (Heo et al., arXiv:1811.03233). The stem's map, the pooled features and
-                the logits stay the same. A wide ResNet's map then is the next batch norm's output; MobileNetV2's stages
-                end without a ReLU and stay the same; the channels of ShuffleV2's are not shuffled yet.
+        With `preactivation` the maps from index 1 on are what the last ReLU of their stage reads: signed values, as AB
+        distillation compares them (Heo et al., arXiv:1811.03233). A wide ResNet's map then is the next batch norm's
+        output; MobileNetV2's stages end without a ReLU and stay the same; ShuffleV2's channels are not shuffled yet.
 
         Raises ValueError for a side below 16 pixels, another shape, or preactivation asked of a library's network.
         """
         if images.ndim != 4 or images.shape[1] != 3 or min(images.shape[2:]) < 16:
             raise ValueError(f"images are {tuple(images.shape)}: expected [B, 3, H, W], H and W of at least 16 pixels")
         return self._run(images, preactivation)
-
-    def _run(self, images: Tensor, preactivation: bool) -> Features:
-        raise NotImplementedError
 
     def forward(self, images: Tensor) -> Tensor:
         return self.features(images).logits

@@ -1,5 +1,6 @@
 """ResNets (He et al., arXiv:1512.03385) for small images, with the tensor names of the shared checkpoints."""
 
+from collections.abc import Sequence
 from functools import partial
 
 from torch import Tensor, nn
@@ -45,34 +46,23 @@ class Bottleneck(Block):
 
 
 class ResNet(StagedNetwork):
-    """The CIFAR ResNet (section 4.2): three stages of n blocks at full, half and quarter resolution; depth is 6n + 2,
-    and `widths` are the channels of the stem and of the three stages."""
+    """A 3x3 stem without pooling, a stage for each number of blocks, which halves the resolution (but the first), and a
+    linear classifier of the given name; `widths` are the channels of the stem and of the stages."""
 
-    def __init__(self, depth: int, widths: tuple[int, int, int, int], num_classes: int):
+    def __init__(self, block: type[Block], blocks: Sequence[int], widths: Sequence[int], classifier: str,
+                 num_classes: int):
         super().__init__()
-        blocks = (depth - 2) // 6
         self.conv1, self.bn1 = conv_bn(3, widths[0], 3)
-        self.layer1 = make_stage(BasicBlock, blocks, widths[0], widths[1], stride=1)
-        self.layer2 = make_stage(BasicBlock, blocks, widths[1], widths[2], stride=2)
-        self.layer3 = make_stage(BasicBlock, blocks, widths[2], widths[3], stride=2)
-        self.fc = nn.Linear(widths[3], num_classes)
+        for stage, count in enumerate(blocks):
+            layer = make_stage(block, count, widths[stage], widths[stage + 1], stride=2 if stage else 1)
+            self.add_module(f"layer{stage + 1}", layer)
+        self.add_module(classifier, nn.Linear(widths[-1], num_classes))
         init_convolutions(self)
 
 
-class ResNet50(StagedNetwork):
-    """The ImageNet ResNet-50 (table 1) behind a 3x3 stem without pooling: four stages of bottleneck blocks."""
-
-    def __init__(self, num_classes: int):
-        super().__init__()
-        self.conv1, self.bn1 = conv_bn(3, 64, 3)
-        self.layer1 = make_stage(Bottleneck, 3, 64, 256, stride=1)
-        self.layer2 = make_stage(Bottleneck, 4, 256, 512, stride=2)
-        self.layer3 = make_stage(Bottleneck, 6, 512, 1024, stride=2)
-        self.layer4 = make_stage(Bottleneck, 3, 1024, 2048, stride=2)
-        self.linear = nn.Linear(2048, num_classes)
-        init_convolutions(self)
-
-
-NETWORKS = {f"resnet{depth}": partial(ResNet, depth, (16, 16, 32, 64)) for depth in (8, 14, 20, 32, 44, 56, 110)}
-NETWORKS |= {f"resnet{depth}x4": partial(ResNet, depth, (32, 64, 128, 256)) for depth in (8, 32)}
-NETWORKS |= {"ResNet50": ResNet50}
+# the CIFAR ResNets (section 4.2): three stages of n blocks; depth is 6n + 2
+_WIDTHS = {"": (16, 16, 32, 64), "x4": (32, 64, 128, 256)}
+_DEPTHS = [(depth, "") for depth in (8, 14, 20, 32, 44, 56, 110)] + [(8, "x4"), (32, "x4")]
+NETWORKS = {f"resnet{n}{x}": partial(ResNet, BasicBlock, [(n - 2) // 6] * 3, _WIDTHS[x], "fc") for n, x in _DEPTHS}
+# the ImageNet ResNet-50 (table 1) behind the small stem
+NETWORKS |= {"ResNet50": partial(ResNet, Bottleneck, (3, 4, 6, 3), (64, 256, 512, 1024, 2048), "linear")}

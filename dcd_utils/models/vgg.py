@@ -14,11 +14,9 @@ class VGG(Network):
 
     def __init__(self, convolutions: tuple[int, int, int, int, int], num_classes: int):
         super().__init__()
-        self.block0 = self._stage(convolutions[0], 3, 64)
-        self.block1 = self._stage(convolutions[1], 64, 128)
-        self.block2 = self._stage(convolutions[2], 128, 256)
-        self.block3 = self._stage(convolutions[3], 256, 512)
-        self.block4 = self._stage(convolutions[4], 512, 512)
+        widths = (3, 64, 128, 256, 512, 512)
+        for index, count in enumerate(convolutions):
+            self.add_module(f"block{index}", self._stage(count, *widths[index : index + 2]))
         self.classifier = nn.Linear(512, num_classes)
         init_convolutions(self)
         nn.init.normal_(self.classifier.weight, std=0.01)
@@ -45,6 +43,5 @@ class VGG(Network):
         return Features(maps, pooled, self.classifier(pooled))
 
 
-_CONVOLUTIONS = {"vgg8": (1, 1, 1, 1, 1), "vgg11": (1, 1, 2, 2, 2), "vgg13": (2, 2, 2, 2, 2), "vgg16": (2, 2, 3, 3, 3),
-                 "vgg19": (2, 2, 4, 4, 4)}  # fmt: skip
-NETWORKS = {name: partial(VGG, convolutions) for name, convolutions in _CONVOLUTIONS.items()}
+_FIRST_AND_REST = {8: (1, 1), 11: (1, 2), 13: (2, 2), 16: (2, 3), 19: (2, 4)}  # convolutions of two stages, of three
+NETWORKS = {f"vgg{depth}": partial(VGG, (a, a, b, b, b)) for depth, (a, b) in _FIRST_AND_REST.items()}

@@ -35,17 +35,14 @@ class WideResNet(Network):
         super().__init__()
         blocks = (depth - 4) // 6
         self.conv1 = nn.Conv2d(3, 16, 3, padding=1, bias=False)
-        self.block1 = self._stage(blocks, 16, 16 * widen, stride=1)
-        self.block2 = self._stage(blocks, 16 * widen, 32 * widen, stride=2)
-        self.block3 = self._stage(blocks, 32 * widen, 64 * widen, stride=2)
+        widths = (16, 16 * widen, 32 * widen, 64 * widen)
+        for i, stride in enumerate((1, 2, 2)):
+            stage = make_stage(PreActivationBlock, blocks, widths[i], widths[i + 1], stride)
+            self.add_module(f"block{i + 1}", nn.Sequential(OrderedDict(layer=stage)))
         self.bn1 = nn.BatchNorm2d(64 * widen)
         self.fc = nn.Linear(64 * widen, num_classes)
         init_convolutions(self)
         nn.init.zeros_(self.fc.bias)
-
-    @staticmethod
-    def _stage(blocks: int, channels_in: int, channels: int, stride: int) -> nn.Sequential:
-        return nn.Sequential(OrderedDict(layer=make_stage(PreActivationBlock, blocks, channels_in, channels, stride)))
 
     def _run(self, images: Tensor, preactivation: bool) -> Features:
         maps = [self.conv1(images)]

@@ -9,30 +9,22 @@ from matplotlib.figure import Figure
 from dcd_utils.plots.style import canvas, heading, label, mark_levels, method_looks, text, themed
 
 _NAMES = {
-    "train_loss": "training loss",
-    "train_accuracy": "training accuracy (%)",
-    "test_accuracy": "test accuracy, top-1 (%)",
-    "test_top5": "test accuracy, top-5 (%)",
-    "classification": "classification (cross-entropy)",
-    "kd": "KD",
-    "dcd": "DCD (contrast + α · consistency)",
+    "train_loss": "training loss", "train_accuracy": "training accuracy (%)", "kd": "KD",
+    "test_accuracy": "test accuracy, top-1 (%)", "test_top5": "test accuracy, top-5 (%)",
+    "classification": "classification (cross-entropy)", "dcd": "DCD (contrast + α · consistency)",
     "scale": "scale (inverse temperature)",
 }
 
 
 @themed
-def curves(
-    lines: Mapping[str, tuple[Any, Any]], *, title: str, x: str, y: str, levels: Mapping[str, float] | None = None,
-    bands: Mapping[str, Any] | None = None, legend: Any = "best", size: tuple[float, float] = (5.2, 3.8), ax=None,
-    **settings: Any,
-) -> Figure:
+def curves(lines: Mapping[str, tuple[Any, Any]], *, title: str, x: str, y: str,
+           levels: Mapping[str, float] | None = None, bands: Mapping[str, Any] | None = None, legend: Any = "best",
+           size: tuple[float, float] = (5.2, 3.8), ax=None, **settings: Any) -> Figure:
     """Draw lines in one picture, told apart by colour and dashes.
 
     Args:
         lines: name -> (x values [N], y values [N]), or y values [draws, N]: a line at the mean, a dot for each draw.
-        x, y: the axes' labels.
-        levels: name -> height of a dashed horizontal line.
-        bands: name of a line -> half width of the band around it.
+        levels, bands: name -> height of a dashed horizontal line; name of a line -> half width of the band around it.
         legend: its place, as Matplotlib names places.
         **settings: of the axes, for instance xscale="log", xticks=[1, 10], xticklabels=["1", "10"].
     """
@@ -60,17 +52,13 @@ def curves(
 
 
 @themed
-def training_curves(
-    histories: Mapping, metrics=("train_loss", "test_accuracy"), title: str | None = None,
-    levels: Mapping[str, float] | None = None,
-) -> Figure:
+def training_curves(histories: Mapping, metrics=("train_loss", "test_accuracy"), title: str | None = None,
+                    levels: Mapping[str, float] | None = None) -> Figure:
     """Draw metrics over epochs, one panel for each metric, one colour for each method, one line for each seed.
 
     Args:
-        histories: {name: history or list of histories}, a history being a DataFrame with one row per epoch. Those
-            without the metric are left out.
-        metrics: columns of the histories, one or several.
-        levels: name -> height of a dashed horizontal line, in every panel.
+        histories: {name: DataFrame or list of them} with one row per epoch; those without the metric are left out.
+        metrics, levels: columns of the histories, one or several; as in `curves`, in every panel.
     """
     metrics = [metrics] if isinstance(metrics, str) else list(metrics)
     single = len(metrics) == 1

@@ -14,10 +14,8 @@ from dcd_utils.plots.style import GREY, PALE, STUDENT, TEACHER, canvas, class_gr
 
 
 @themed
-def embeddings(
-    maps: Mapping, labels, classes, superclasses=None, superclass_names=None,
-    title: str = "The same test images, seen by each network", parts: Mapping | None = None,
-) -> Figure:
+def embeddings(maps: Mapping, labels, classes, superclasses=None, superclass_names=None,
+               title: str = "The same test images, seen by each network", parts: Mapping | None = None) -> Figure:
     """Draw maps of the same images, with one legend; dots lie on each other in random order, so that no class hides
     another.
 
@@ -42,11 +40,9 @@ def embeddings(
         _scatter(ax, maps[name], labels, groups, members)
         method = getattr(maps[name], "method", "map dimension")
         label(ax, heads, f"{method} 1", f"{method} 2")
-    handles = [
+    for group in groups:
         ax.scatter([], [], s=26, linewidths=0, color=group.colour, marker=group.marker, label=text(group.name))
-        for group in groups
-    ]
-    figure.legend(handles=handles, loc="outside right center", fontsize=8, labelspacing=0.35, handletextpad=0.2)
+    figure.legend(loc="outside right center", fontsize=8, labelspacing=0.35, handletextpad=0.2)
     heading(figure, title)
     _caption(figure, maps)
     return figure
@@ -57,14 +53,13 @@ def circle(student, teacher, names: Sequence[str], title: str = "") -> Figure:
     """Draw embeddings of unit length as arrows: student [B, 2] drawn through, teacher [B, 2] dashed."""
     figure, (ax,) = canvas((5.2, 4.8))
     ax.add_patch(plt.Circle((0, 0), 1, fill=False, color=PALE))
-    for network, points, look, reach in (
-        ("student", student, {"color": STUDENT, "linestyle": "-"}, 1.08),
-        ("teacher", teacher, {"color": TEACHER, "linestyle": "--"}, 1.24),
-    ):
+    looks = {"student": (student, STUDENT, "-", 1.08), "teacher": (teacher, TEACHER, "--", 1.24)}
+    for network, (points, colour, dashes, reach) in looks.items():
         for i, (name, (x, y)) in enumerate(zip(names, np.asarray(points), strict=True)):
-            ax.plot([0, x], [0, y], marker="o", markevery=[1], label=None if i else network, **look)
+            line = {"color": colour, "linestyle": dashes, "label": None if i else network}
+            ax.plot([0, x], [0, y], marker="o", markevery=[1], **line)
             side = "left" if x > 0.3 else "right" if x < -0.3 else "center"
-            ax.text(reach * x, reach * y, text(name), color=look["color"], ha=side, va="center")
+            ax.text(reach * x, reach * y, text(name), color=colour, ha=side, va="center")
     ax.set(xlim=(-1.5, 1.5), ylim=(-1.4, 1.4), aspect="equal")
     label(ax, title, "first dimension", "second dimension")
     ax.legend(loc="lower left")
@@ -85,9 +80,7 @@ def _scatter(ax, points, labels, groups, members):
     paths = [marker.get_path().transformed(marker.get_transform()) for marker in markers]
     dots = PathCollection(
         paths, [size], facecolors=[group.colour for group in shown], linewidths=0, alpha=0.75, offsets=points[order],
-        offset_transform=ax.transData, rasterized=len(points) > 2000,
-    )  # fmt: skip
-    dots.set_transform(IdentityTransform())
+        offset_transform=ax.transData, rasterized=len(points) > 2000, transform=IdentityTransform())
     ax.add_collection(dots)
     ax.set(xticks=[], yticks=[])  # the axes of such a map have no unit; their numbers would only be noise
 

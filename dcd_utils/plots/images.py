@@ -25,13 +25,10 @@ def image_grid(images, titles, columns: int = 8, title: str | None = None) -> Fi
 
 @themed
 def image_rows(rows: Mapping, title: str, same: Mapping | None = None) -> Figure:
-    """Draw named rows of images that belong together, or of maps in false colours, each map on its own scale.
-
-    Args:
-        rows: {row's name: images uint8 [N, 3, H, W] or maps [N, h, w] that are not negative}, N the same for all.
-        same: {row's name: N booleans}, whether an image agrees with the first of its row; True: a thick blue frame,
-            False: a thin orange one.
-    """
+    """Draw named rows of images that belong together, or of maps in false colours, each map on its own scale. `rows`
+    are {row's name: images uint8 [N, 3, H, W], or maps [N, h, w] that are not negative}, N the same for all. By `same`,
+    {row's name: N booleans}, an image that agrees with its row's first has a thick blue frame, another a thin orange
+    one."""
     pictures = {name: row if np.ndim(row) == 3 else _pixels(row) for name, row in rows.items()}
     counts = {len(row) for row in pictures.values()}
     if len(counts) != 1 or same is not None and any(len(same.get(name, ())) not in counts for name in rows):
@@ -57,11 +54,9 @@ def soft_predictions(image, probabilities: Mapping, classes, label_index: int, t
     """Draw one image beside the probabilities that a network gives to its likeliest classes, at several temperatures.
 
     Args:
-        image: uint8 [3, H, W].
+        image: uint8 [3, H, W]; the bar and name of its true class, `label_index`, are set off.
         probabilities: {temperature: [C]}. Softening keeps the order of classes, so all panels share theirs.
-        classes: C names.
-        label_index: the true class; its bar and name are set off.
-        top: number of classes shown.
+        classes: C names, of which `top` are shown.
     """
     (pixels,) = _pixels(np.asarray(image)[None])
     rows = {temperature: np.asarray(values) for temperature, values in probabilities.items()}
@@ -69,8 +64,7 @@ def soft_predictions(image, probabilities: Mapping, classes, label_index: int, t
         shapes = [values.shape for values in rows.values()]
         raise ValueError(f"probabilities have shapes {shapes}: expected [{len(classes)}] for each temperature")
     shown = np.argsort(-next(iter(rows.values())), kind="stable")[:top]
-    panels = {"count": 1 + len(rows), "width_ratios": [0.8, *[1] * len(rows)]}
-    figure, axes = canvas((2.7, 0.9 + 0.27 * len(shown)), **panels)
+    figure, axes = canvas((2.7, 0.9 + 0.27 * len(shown)), 1 + len(rows), width_ratios=[0.8, *[1] * len(rows)])
     axes[0].imshow(pixels, interpolation="nearest")
     axes[0].set_axis_off()
     axes[0].set_title(text(f"label: {classes[label_index]}"), fontsize=10, loc="center", fontweight="normal")

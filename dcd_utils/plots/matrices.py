@@ -14,11 +14,9 @@ _MOST_NUMBERS = 8
 
 
 @themed
-def matrix(
-    values, classes, superclasses=None, superclass_names=None, *, column_names=None, rows: str = "", columns: str = "",
-    title: str = "", bar: str = "", limits: tuple[float, float] | None = None, digits: int | None = None, borders=(),
-    ax=None,
-) -> Figure:
+def matrix(values, classes, superclasses=None, superclass_names=None, *, column_names=None, rows: str = "",
+           columns: str = "", title: str = "", bar: str = "", limits: tuple[float, float] | None = None,
+           digits: int | None = None, borders=(), ax=None) -> Figure:
     """Draw a matrix in colour, its numbers written in where it is small.
 
     Args:
@@ -54,7 +52,6 @@ def matrix(
         _, (ax,) = canvas(size, margin=(1.1 * bool(bar), 0))
     spec = ax.get_subplotspec()
     crowded = spec is not None and spec.get_gridspec().get_geometry() != (1, 1)
-
     low, high = limits or _limits([values])
     aspect = "auto" if digits is not None and values.shape[1] > _MOST_NUMBERS else "equal"
     colours = DIVERGING if low < 0 else SEQUENTIAL
@@ -62,11 +59,9 @@ def matrix(
     ax.patch.set(hatch="//////", edgecolor=PALE, linewidth=0)  # seen where a value has no colour
     if digits is not None:
         _write(ax, image, values, digits)
-    line = {"color": INK, "linewidth": 0.4 if many else 0.6}
     for border in borders:
-        ax.axhline(border - 0.5, **line)
-        if values.shape[0] == values.shape[1]:
-            ax.axvline(border - 0.5, **line)
+        for draw in (ax.axhline, ax.axvline) if values.shape[0] == values.shape[1] else (ax.axhline,):
+            draw(border - 0.5, color=INK, linewidth=0.4 if many else 0.6)
 
     nameless = crowded and many  # in small panels the columns have no room for names
     label(ax, title, "columns in the order of the rows" if nameless else columns, rows)
@@ -82,16 +77,14 @@ def matrix(
 
 
 @themed
-def matrices(
-    panels: Mapping, classes, *, title: str = "", limits: tuple[float, float] | None = None, **shared
-) -> Figure:
+def matrices(panels: Mapping, classes, *, title: str = "", limits: tuple[float, float] | None = None,
+             **shared) -> Figure:
     """Draw matrices side by side on one colour scale; those too large for numbers are labelled at the left and below.
 
     Args:
         panels: {its title: [R, C]}, or {its title: {"values": [R, C], ...}} with options of `matrix` that hold for
             this panel only; with `limits` of its own it has its own scale (and, named by its `bar`, its own bar).
-        title: of the whole figure.
-        classes, limits, **shared: options of `matrix` for all panels.
+        title, classes, limits, **shared: of the whole figure; options of `matrix` for all panels.
     """
     if not panels:
         raise ValueError("no matrix was given: pass {title: matrix}")
@@ -100,9 +93,8 @@ def matrices(
     shared |= {"classes": classes, "limits": limits or _limits(sharing)}
     first = next(iter(panels.values()))["values"]
     digits = _digits(first, shared.get("digits"))
-    across = 2 if len(panels) == 4 else 3
-    layout = {"columns": across, "margin": (1.6 if digits is None else 0, 0)}
-    figure, axes = canvas(_panel_size(first, digits, (3.3, 3.8)), len(panels), **layout)
+    across, margin = 2 if len(panels) == 4 else 3, (1.6 if digits is None else 0, 0)
+    figure, axes = canvas(_panel_size(first, digits, (3.3, 3.8)), len(panels), across, margin)
     if len(panels) > 1:
         figure.set_layout_engine("compressed", h_pad=0.08)  # square panels close to each other
     bars = {}
@@ -125,10 +117,10 @@ def matrices(
 def _write(ax, image, values, digits):
     for (row, column), value in np.ndenumerate(values):
         red, green, blue, _ = image.cmap(image.norm(value))
-        colour = "black" if 0.3 * red + 0.6 * green + 0.1 * blue > 0.5 else "white"
-        # adding 0.0 turns a rounded -0.0 into 0.0
-        number = f"{round(float(value), digits) + 0.0:.{digits}f}" if np.isfinite(value) else "n/a"
-        colour = colour if np.isfinite(value) else INK
+        number, colour = "n/a", INK
+        if np.isfinite(value):
+            number = f"{round(float(value), digits) + 0.0:.{digits}f}"  # adding 0.0 turns a rounded -0.0 into 0.0
+            colour = "black" if 0.3 * red + 0.6 * green + 0.1 * blue > 0.5 else "white"
         ax.text(column, row, number, ha="center", va="center", color=colour, fontsize=10 if len(values) < 6 else 8)
 
 

@@ -14,18 +14,12 @@ _READS = {"logits": HUES[0], "pooled": HUES[2], "maps": HUES[1], "": GREY}
 
 
 @themed
-def accuracy_by_method(
-    table, teacher: float | None = None, title: str = "Seed by seed, methods are compared on the same batches",
-    guessing: float | None = None, y: str = "test accuracy, last epoch (%)",
-) -> Figure:
+def accuracy_by_method(table, teacher: float | None = None,
+                       title: str = "Seed by seed, methods are compared on the same batches",
+                       guessing: float | None = None, y: str = "test accuracy, last epoch (%)") -> Figure:
     """Draw a dot for each run, seeds joined by a line across methods, a bar and a number at the mean; a method with one
-    run is a hollow dot without a bar.
-
-    Args:
-        table: DataFrame with columns method, seed and accuracy (%); methods appear in its order.
-        teacher, guessing: accuracies drawn as lines.
-        y: what the accuracy is.
-    """
+    run is a hollow dot without a bar. The table has columns method, seed and accuracy (%, of which `y` says what it
+    is); methods appear in its order. The accuracies `teacher` and `guessing` are drawn as lines."""
     _check(table, "method", "seed", "accuracy")
     methods = list(dict.fromkeys(table["method"]))
     table = table.assign(place=table["method"].map(methods.index)).sort_values("place", kind="stable")
@@ -52,18 +46,13 @@ def accuracy_by_method(
 
 
 @themed
-def gains(
-    table, title: str, levels: Mapping[str, float] | None = None, x: str = "points above the student alone, last epoch"
-) -> Figure:
+def gains(table, title: str, levels: Mapping[str, float] | None = None,
+          x: str = "points above the student alone, last epoch") -> Figure:
     """Draw a row for each method, best first: its mean gain and 95 % interval, coloured by what it reads.
 
     What was measured once is hollow, has no interval and no rank: its row stands below the others. What has another
-    method beside it ("dcd+kd") is a triangle in the first one's row.
-
-    Args:
-        table: DataFrame with columns title, reads, beside, n, mean, low and high, as `experiments.gains` returns it.
-        levels: name -> gain, drawn as a vertical line.
-    """
+    method beside it ("dcd+kd") is a triangle in the first one's row. The table has columns title, reads, beside, n,
+    mean, low and high, as `experiments.gains` returns it; levels are {name: gain}, drawn as vertical lines."""
     _check(table, "title", "reads", "beside", "n", "mean", "low", "high")
     names = [title.replace(f"+{beside}", "", 1) for title, beside in zip(table["title"], table["beside"], strict=True)]
     table = table.assign(name=names, single=table["n"] < 2, order=-table["mean"].where(table["n"] > 1))
@@ -97,18 +86,16 @@ def gains(
     seeds = sorted({*table["n"]} - {1})
     bars = f" (bars: 95 % intervals, {' or '.join(map(str, seeds))} seeds)" if seeds else " (one seed)"
     label(ax, title, x + bars, "method")
-    dot = {"linestyle": "", "markersize": 6.5}
-    handles = [
-        Line2D([], [], marker="s", color=colour, label=f"reads {reads}" + " features" * (reads == "pooled"), **dot)
-        for reads, colour in _READS.items() if reads and reads in set(table["reads"])
-    ]  # fmt: skip
+    dot = {"color": GREY, "linestyle": "", "markersize": 6.5}
+    shown = [reads for reads in _READS if reads and reads in set(table["reads"])]
+    looks = {f"reads {name}" + " features" * (name == "pooled"): dot | {"marker": "s", "color": _READS[name]}
+             for name in shown}
     if len(kinds) > 1:
-        shapes = {kind and f"with {kind}" or "on its own": "o^sD"[k] for k, kind in enumerate(kinds)}
-        handles += [Line2D([], [], marker=marker, color=GREY, label=name, **dot) for name, marker in shapes.items()]
+        looks |= {kind and f"with {kind}" or "on its own": dot | {"marker": "o^sD"[k]} for k, kind in enumerate(kinds)}
     if seeds and table["single"].any():
-        handles.append(Line2D([], [], marker="o", color=GREY, markerfacecolor="white", label="one seed", **dot))
-    looks = {text(name): {"color": GREY, "linestyle": look, "linewidth": 1.2} for name, look in dashes.items()}
-    handles += [Line2D([], [], label=name, **look) for name, look in looks.items()]
+        looks["one seed"] = dot | {"marker": "o", "markerfacecolor": "white"}
+    looks |= {text(name): {"color": GREY, "linestyle": look, "linewidth": 1.2} for name, look in dashes.items()}
+    handles = [Line2D([], [], label=name, **look) for name, look in looks.items()]
     ax.legend(handles=handles, loc="upper left", bbox_to_anchor=(1.0, 1.0))
     return figure
 
@@ -121,12 +108,8 @@ def _fill(colour: str, several: bool) -> dict:
 
 @themed
 def scatter(table, x: str, y: str, x_label: str, y_label: str, title: str, names: str | None = None) -> Figure:
-    """Draw a dot for each run or network, at two of its numbers, coloured by its method.
-
-    Args:
-        table: DataFrame with columns method, `x` and `y`.
-        names: a column whose text is written beside each dot; "method" then also replaces the legend.
-    """
+    """Draw a dot for each run or network, at two of its numbers (columns `x` and `y`), coloured by its method. `names`
+    is a column whose text is written beside each dot; "method" then also replaces the legend."""
     _check(table, "method", x, y, *([names] if names else []))
     figure, (ax,) = canvas((6.4, 4.2))
     for method, look in method_looks(table["method"]).items():
@@ -145,13 +128,9 @@ def scatter(table, x: str, y: str, x_label: str, y_label: str, title: str, names
 @themed
 def ranges(table, levels: Mapping[str, float], title: str, x: str, y: str = "method", log: bool = False) -> Figure:
     """Draw a row for each name, a dot for each value, a bar at the mean; each series has its own colour and marker. A
-    single value is a hollow dot without a bar.
-
-    Args:
-        table: DataFrame with columns name, series (at most three) and value; rows in its order, from the top.
-        levels: name -> place of a vertical line.
-        log: a logarithmic axis; the values of a name are then joined, and no mean is drawn.
-    """
+    single value is a hollow dot without a bar. The table has columns name, series (at most three) and value; rows in
+    its order, from the top. Levels are {name: place of a vertical line}. With `log`, the axis is logarithmic, the
+    values of a name are joined, no mean is drawn."""
     _check(table, "name", "series", "value")
     names, series = list(dict.fromkeys(table["name"])), list(dict.fromkeys(table["series"]))
     figure, (ax,) = canvas((7.8, 0.36 * len(names) + 1.6))
@@ -183,11 +162,7 @@ def ranges(table, levels: Mapping[str, float], title: str, x: str, y: str = "met
 @themed
 def per_class_accuracy(accuracy, classes, title: str = "Some classes are much harder than others") -> Figure:
     """Draw the accuracy of each class, ordered by the first network's; beyond 25 the 12 hardest and 12 easiest. Classes
-    without an accuracy (NaN: no images) are left out and counted.
-
-    Args:
-        accuracy: [C] in %, or {network's name: [C]}.
-    """
+    without an accuracy (NaN: no images) are left out and counted. `accuracy` is [C] in %, or {network's name: [C]}."""
     networks = accuracy if isinstance(accuracy, Mapping) else {"": accuracy}
     shapes = [np.shape(values) for values in networks.values()]
     if set(shapes) != {(len(classes),)}:
@@ -215,15 +190,10 @@ def per_class_accuracy(accuracy, classes, title: str = "Some classes are much ha
 
 
 @themed
-def method_map(
-    places: Mapping[str, Sequence[tuple[str, str]]], columns: Sequence[str], rows: Sequence[str],
-    marked: Collection[str], title: str = "What a method reads, and what it compares",
-) -> Figure:
-    """Draw methods as chips in a grid, two side by side in a box; a marked one has a thick edge.
-
-    Args:
-        places: {method: its (column, row) places}.
-    """
+def method_map(places: Mapping[str, Sequence[tuple[str, str]]], columns: Sequence[str], rows: Sequence[str],
+               marked: Collection[str], title: str = "What a method reads, and what it compares") -> Figure:
+    """Draw methods as chips in a grid, at {method: its (column, row) places}, two side by side in a box; a marked one
+    has a thick edge."""
     chips = {(column, row): [] for row in rows for column in columns}
     for name, boxes in places.items():
         if not set(boxes) <= set(chips):

@@ -7,21 +7,14 @@ from matplotlib.figure import Figure
 
 from dcd_utils.plots.style import ALONE, HUES, canvas, label, text, themed
 
-WAYS = {
-    "plain": ("plain way", HUES[6]),
-    "live": ("ours, live teacher", HUES[1]),
-    "cached": ("ours, cached teacher", HUES[2]),
-    "student_alone": ("student alone", ALONE),
-}
+WAYS = {"plain": ("plain way", HUES[6]), "live": ("ours, live teacher", HUES[1]),
+        "cached": ("ours, cached teacher", HUES[2]), "student_alone": ("student alone", ALONE)}
 
 
 @themed
 def speed(results: Sequence[Mapping], title: str = "A stored teacher costs almost nothing") -> Figure:
-    """Draw the images per second of each way to train, and how often ours take the plain way's.
-
-    Args:
-        results: what a benchmark returned, one for each pair; a pair is a group of bars.
-    """
+    """Draw the images per second of each way to train, and how often ours take the plain way's: a group of bars for
+    each of the results, what a benchmark of a pair returned."""
     if not results:
         raise ValueError("no result was given: pass what a benchmark returned, one for each pair")
     figure, (ax,) = canvas((7.0, 0.8 + 1.15 * len(results)))

@@ -20,18 +20,14 @@ MARKERS = ("o", "^", "s", "D")
 SEQUENTIAL, DIVERGING = "mako_r", "vlag"
 _CLASS_LOOKS = [(hue, marker) for marker in MARKERS[:2] for hue in HUES]
 # Methods beside the course's own share six hues; marker and dashes tell apart those of one hue, and what has KD added.
-_OTHER_METHODS = (
-    *("crd", "rkd", "sp", "fitnet", "vid", "at"),
-    *("rrd", "pkt", "cc", "ft", "ab", "nst"),
-    *("dist", "dkd", "lskd", "fsp"),
-)
+_OTHER_METHODS = ("crd", "rkd", "sp", "fitnet", "vid", "at", "rrd", "pkt", "cc", "ft", "ab", "nst", "dist", "dkd",
+                  "lskd", "fsp")
 _OTHER_HUES = tuple(HUES[i] for i in (1, 4, 5, 6, 7, 8))
 _OTHER_MARKERS = ("o", "D", "^", "v", "s", "P")
 DASHES = ("-", (0, (5, 1.5)), (0, (6, 1.5, 1.2, 1.5)), (0, (1.2, 1.2)), (0, (9, 2)), (0, (6, 1.5, 1.2, 1.5, 1.2, 1.5)))
 
 _THEME = {
-    **sns.axes_style("ticks"),
-    **sns.plotting_context("notebook", font_scale=0.85),
+    **sns.axes_style("ticks"), **sns.plotting_context("notebook", font_scale=0.85),
     "font.family": ["sans-serif"], "lines.linewidth": 1.8, "legend.frameon": False, "savefig.dpi": 150,
     "figure.facecolor": "white", "figure.titleweight": "bold", "figure.titlesize": 12,
     "axes.titlelocation": "left", "axes.titleweight": "bold", "axes.titlepad": 10.0,
@@ -96,18 +92,13 @@ class _Readable(Figure):
 
 
 def canvas(panel, count=1, columns: int | None = None, margin=(0.0, 0.0), **options) -> tuple[Figure, np.ndarray]:
-    """Return a new figure and the axes of its panels, [count]; spare places in the last row stay empty.
-
-    Args:
-        panel, margin: width and height in inches, of each panel and of all that stands beside them.
-        columns: most panels in a row; None: all.
-        **options: of `plt.subplots`.
-    """
+    """Return a new figure and the axes of its panels, [count], with `columns` (None: all) in a row; spare places in the
+    last row stay empty. Panel and margin are width and height in inches, of each panel and of all that stands beside
+    them; options those of `plt.subplots`."""
     columns = min(columns or count, count)
     rows = -(-count // columns)
-    size = np.multiply(panel, (columns, rows)) + margin
-    options |= {"figsize": size, "layout": "constrained", "squeeze": False, "FigureClass": _Readable}
-    figure, axes = plt.subplots(rows, columns, **options)
+    options |= {"figsize": np.multiply(panel, (columns, rows)) + margin, "layout": "constrained", "squeeze": False}
+    figure, axes = plt.subplots(rows, columns, FigureClass=_Readable, **options)
     plt.close(figure)  # a notebook would show an open figure twice: once as pyplot's, once as the cell's value
     for spare in axes.flat[count:]:
         spare.set_axis_off()
@@ -144,19 +135,14 @@ class Look(NamedTuple):
     dashes: str | tuple = "-"
 
 
-def _method_looks() -> dict[str, Look]:
-    looks = {"teacher": Look(INK), "alone": Look(ALONE), "student alone": Look(ALONE)}
-    looks |= {"kd": Look(HUES[0]), "dcd": Look(HUES[2]), "dcd+kd": Look(HUES[3])}
-    # KD with the weights that it has behind a plus, under its title and as grids spell it
-    looks |= dict.fromkeys(("kd at 1 and 1", "kd@classification=1,weight=1"), Look(HUES[0], "D", DASHES[1]))
-    for place, method in enumerate(_OTHER_METHODS):
-        for with_kd, name in enumerate((method, f"{method}+kd")):
-            rank = 2 * (place // len(_OTHER_HUES)) + with_kd
-            looks[name] = Look(_OTHER_HUES[place % len(_OTHER_HUES)], _OTHER_MARKERS[rank], DASHES[rank])
-    return looks
-
-
-_METHOD_LOOKS = _method_looks()
+_METHOD_LOOKS = {"teacher": Look(INK), "alone": Look(ALONE), "student alone": Look(ALONE)}
+_METHOD_LOOKS |= {"kd": Look(HUES[0]), "dcd": Look(HUES[2]), "dcd+kd": Look(HUES[3])}
+# KD with the weights that it has behind a plus, under its title and as grids spell it
+_METHOD_LOOKS |= dict.fromkeys(("kd at 1 and 1", "kd@classification=1,weight=1"), Look(HUES[0], "D", DASHES[1]))
+for _place, _method in enumerate(_OTHER_METHODS):
+    _rank, _hue = 2 * (_place // len(_OTHER_HUES)), _OTHER_HUES[_place % len(_OTHER_HUES)]
+    _METHOD_LOOKS[_method] = Look(_hue, _OTHER_MARKERS[_rank], DASHES[_rank])
+    _METHOD_LOOKS[f"{_method}+kd"] = Look(_hue, _OTHER_MARKERS[_rank + 1], DASHES[_rank + 1])
 
 
 def method_looks(names: Iterable[str]) -> dict[str, Look]:
@@ -179,14 +165,11 @@ class Group(NamedTuple):
     marker: str
 
 
-def class_groups(
-    classes: Sequence[str], superclasses: Sequence[int] | None = None, superclass_names: Sequence[str] | None = None
-) -> list[Group]:
-    """Return what each class looks like, in at most 20 groups.
-
-    Up to 20 classes: each its own; its colour is its superclass's where superclasses are few, so that kinship shows.
-    More: a group for each superclass, or, without superclasses, the first 19 classes and one pale group for the rest.
-    """
+def class_groups(classes: Sequence[str], superclasses: Sequence[int] | None = None,
+                 superclass_names: Sequence[str] | None = None) -> list[Group]:
+    """Return what each class looks like, in at most 20 groups. Up to 20 classes: each its own; its colour is its
+    superclass's where superclasses are few, so that kinship shows. More: a group for each superclass, or, without
+    superclasses, the first 19 classes and one pale group for the rest."""
     kinds = check_superclasses(classes, superclasses, superclass_names)
     most, looks = len(_CLASS_LOOKS), _CLASS_LOOKS
     if len(classes) > most and kinds is not None and kinds.max() < most:

@@ -120,7 +120,6 @@ def _parser() -> argparse.ArgumentParser:
     add("--teacher", default="resnet56", help="default: resnet56")
     add("--student", default="resnet20", help="default: resnet20")
     add("--batch-size", type=int, default=64)
-    add("--batch-sizes", type=int, nargs="+", default=[], metavar="B", help="others, timed besides")
     add("--steps", type=int, help="in each measurement; default: 30, on a GPU 300")
     add("--rounds", type=int, default=3, help="measurements of each way; the median counts; default: 3")
     add("--precision", choices=("auto", "fp32", "bf16"), default="auto", help="of all but the plain way")
@@ -255,8 +254,8 @@ def _export(options) -> None:
 
 
 def _benchmark(options) -> None:
-    settings = _chosen(options, "teacher", "student", "batch_size", "steps", "rounds", "precision", "compile")
-    record = speed.benchmark(**settings, batch_sizes=tuple(options.batch_sizes))
+    names = ("teacher", "student", "batch_size", "steps", "rounds", "precision", "compile")
+    record = speed.benchmark(**_chosen(options, *names))
     print(speed_table([record]))
     if options.json:
         write_record(Path(options.json), record)

@@ -6,17 +6,18 @@ import importlib.util
 import inspect
 import shutil
 import statistics
-import time
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import replace
 
 import torch
 
-from dcd_utils import files, losses, models, runtime
-from dcd_utils.data import ImageSet, shapes
+from dcd_utils import files, runtime
+from dcd_utils.data import shapes
+from dcd_utils.experiments import speed
 from dcd_utils.experiments.profiles import profile
 from dcd_utils.experiments.retraining import course_records
-from dcd_utils.training import FrozenTeacher, Job, NoTeacher, Recipe, train_epoch
+from dcd_utils.experiments.speed import now
+from dcd_utils.training import Job, Recipe, train_epoch
 from dcd_utils.training.loop import make_optimizer
 from dcd_utils.training.recipe import resolve_precision
 from dcd_utils.training.runs import RECORD
@@ -81,26 +82,12 @@ def measure(
         teacher: None: the network learns from labels alone; a name: by DCD+KD, while the teacher answers live.
         threads: None: one, and as many as PyTorch has.
     """
-    device, most = runtime.device(), torch.get_num_threads()
+    device, most, rates = runtime.device(), torch.get_num_threads(), {}
     if device.type == "cpu":
         runtime.reuse_freed_memory()
-
-    def create(name: str) -> torch.nn.Module:
-        layout = torch.channels_last if device.type in ("cuda", "cpu") else torch.contiguous_format
-        return models.create(name, classes, seed=0).to(device, memory_format=layout)
-
-    student = create(network)
-    recipe = recipe.but(precision=resolve_precision(recipe.precision, device, student))
-    size = recipe.batch_size * (20 if device.type == "cuda" else 1)
-    pixels = torch.randint(0, 256, (size, 3, 32, 32), dtype=torch.uint8, generator=runtime.generator("doctor"))
-    names = tuple(map(str, range(classes)))
-    images = ImageSet(pixels, torch.arange(size) % classes, names, (0.5,) * 3, (0.25,) * 3).to(device)
-    objective, guide = losses.Objective(), NoTeacher()
-    if teacher is not None:
-        guide, pair = FrozenTeacher(create(teacher)), images.batch(torch.arange(2, device=device))
-        with torch.no_grad():
-            objective = losses.objective("dcd+kd", student.eval().features(pair), guide(pair)).to(device)
-    job, rates = Job(student, objective, guide, images, None, recipe), {}
+    images = speed.random_images(recipe.batch_size * (20 if device.type == "cuda" else 1), classes, device)
+    job = speed.job_of(network, teacher, images, recipe)
+    job = replace(job, recipe=recipe.but(precision=resolve_precision(recipe.precision, device, job.model)))
     try:
         for number in threads or sorted({1, most} if device.type == "cpu" else {most}):
             torch.set_num_threads(number)
@@ -116,30 +103,24 @@ def _images_per_second(job: Job, seconds: float) -> float:
     Passes over a few images go ahead: if all would take too long, as many are passed as fit in twice. Where not even
     the few fit, as with more threads than free cores, they are the measure.
     """
-    optimizer = make_optimizer(job)
+    optimizer, device = make_optimizer(job), job.train.device
 
-    def timed(job: Job) -> float:
-        start = _now(job)
-        train_epoch(job, optimizer, 0)
-        return _now(job) - start
+    def timed(count: int) -> float:
+        part = replace(job, train=job.train.subset(range(count)))
+        start = now(device)
+        train_epoch(part, optimizer, 0)
+        return now(device) - start
 
-    few = replace(job, train=job.train.subset(range(FEW)))
-    took = timed(few)
-    if took <= seconds or job.train.device.type != "cpu":  # a GPU may take seconds to wake
-        took = timed(few)
+    took = timed(FEW)
+    if took <= seconds or device.type != "cpu":  # a GPU may take seconds to wake
+        took = timed(FEW)
     if took > seconds:
         return FEW / took
-    count = max(FEW, int(FEW * seconds / 2 / took))
-    job = replace(job, train=job.train.subset(range(min(count, len(job.train)))))
-    began, times = _now(job), [timed(job), timed(job)]
-    while _now(job) - began + times[-1] < seconds:
-        times.append(timed(job))
-    return len(job.train) / statistics.median(times[1:])
-
-
-def _now(job: Job) -> float:
-    torch.get_device_module(job.train.device).synchronize()
-    return time.perf_counter()
+    count = min(max(FEW, int(FEW * seconds / 2 / took)), len(job.train))
+    began, times = now(device), [timed(count), timed(count)]
+    while now(device) - began + times[-1] < seconds:
+        times.append(timed(count))
+    return count / statistics.median(times[1:])
 
 
 def worth(train: int, test: int) -> float:
@@ -153,17 +134,14 @@ def retraining(records: Collection[dict], rates: dict[str, float], student: str)
     A run is slower than `rates` of its network (images per second alone; of `student`, where its own is not among them)
     as its log is slower than the logs of that network trained alone.
     """
-    logged = [statistics.median(row["images_per_second"] for row in record["history"]) for record in records]
-    alone = {name: [] for name in rates}
-    for record, speed in zip(records, logged, strict=True):
-        if record["config"]["method"] == "alone":
-            alone.setdefault(record["config"]["network"]["name"], []).append(speed)
+    runs = [(record["config"]["network"]["name"], record["config"]["method"]) for record in records]
+    paces = [statistics.median(row["images_per_second"] for row in record["history"]) for record in records]
     total = 0.0
-    for record, speed in zip(records, logged, strict=True):
-        name = record["config"]["network"]["name"]
+    for record, (name, _), pace in zip(records, runs, paces, strict=True):
         like = name if name in rates else student
-        speed_here = rates[like] * speed / statistics.median(alone[like] or [speed])
-        total += len(record["history"]) * worth(record["data"]["train"], record["data"]["test"]) / speed_here
+        alone = [other for run, other in zip(runs, paces, strict=True) if run == (like, "alone")] or [pace]
+        images = len(record["history"]) * worth(record["data"]["train"], record["data"]["test"])
+        total += images / (rates[like] * pace / statistics.median(alone))
     return total
 
 

@@ -23,7 +23,7 @@ def clock(monkeypatch):
 
     clock = Clock()
     monkeypatch.setattr(doctor, "train_epoch", clock.train_epoch)
-    monkeypatch.setattr(doctor, "_now", lambda job: clock.now)
+    monkeypatch.setattr(doctor, "now", lambda device: clock.now)
     monkeypatch.setattr(torch, "get_num_threads", lambda: clock.threads)
     monkeypatch.setattr(torch, "set_num_threads", lambda number: setattr(clock, "threads", number))
     monkeypatch.setenv("DCD_DEVICE", "cpu")

@@ -6,13 +6,14 @@ import copy
 import io
 import json
 import os
-import statistics
-import time
+import timeit
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
+import numpy as np
 import torch
 from safetensors.torch import load
 from torch import Tensor, nn
@@ -86,12 +87,13 @@ def export(run: Run | str | os.PathLike, to: str = "onnx", path: str | os.PathLi
         difference = max((answer(part) - expected[: len(part)]).abs().max().item() for part in (images, images[:1]))
         if not difference <= 1e-3 * max(1.0, expected.abs().max().item()):
             raise RuntimeError(f"not written: the {to} file's logits differ by {difference:.3g} from the network's")
-        times = _milliseconds([answer for _, answer, _ in made], images[:1])
+        calls = [partial(answer, images[:1]) for _, answer, _ in made]
+        rows = [[timeit.repeat(call, number=1, repeat=10)[2:] for call in calls] for _ in range(5)]  # two warm up
+        times = (1000 * np.median(rows, axis=(0, 2))).tolist()
     path = Path(path or files.data_dir() / "exports" / f"{run.run_dir.resolve().name}{FORMATS[to]}")
     files.write_whole(path, content)
-    names = [facts["name"] for _, facts in networks.values()]
-    figures = zip(names, [len(file) for file, *_ in made], times, strict=True)
-    measured = dict(zip(networks, figures, strict=True))
+    each = zip(networks.items(), made, times, strict=True)
+    measured = {role: (facts["name"], len(file), ms) for (role, (_, facts)), (file, *_), ms in each}
     return Exported(path, difference, torch.get_num_threads(), measured)
 
 
@@ -179,15 +181,3 @@ def _safetensors(network: _Normalised, images: Tensor, about: dict[str, str]) ->
 
 
 _WRITERS = {"onnx": _onnx, "torchscript": _torchscript, "safetensors": _safetensors}
-
-
-def _milliseconds(answers: list[Callable[[Tensor], Tensor]], image: Tensor) -> list[float]:
-    """The median time of a call of each: rows of ten in turn, the first two of a row warm up."""
-    times: list[list[float]] = [[] for _ in answers]
-    for _ in range(5):
-        for answer, taken in zip(answers, times, strict=True):
-            for call in range(10):
-                start = time.perf_counter()
-                answer(image)
-                taken += [1000 * (time.perf_counter() - start)] * (call > 1)
-    return [*map(statistics.median, times)]

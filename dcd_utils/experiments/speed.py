@@ -55,8 +55,15 @@ def benchmark(
         raise ValueError(f"{given}: a batch holds at least 2 images, and at least one step and round must be timed")
     precision = resolve_precision(precision, device, models.create(student, CLASSES))
     bench = _Bench(teacher, student, batch_size, steps, precision, device, compile)
-    measured = [{way: bench.measure(way) for way in WAYS} for _ in range(rounds)]
-    timings, peaks = ({way: [figures[way][i] for figures in measured] for way in WAYS} for i in range(2))
+    timings, peaks = ({way: [] for way in WAYS} for _ in range(2))
+    for way in WAYS * rounds:
+        try:
+            taken, peak = bench.measure(way)
+        except torch.OutOfMemoryError as error:
+            where = f"{device} ran out of memory in the {way} way with {batch_size} images per step"
+            advice = f"a smaller --batch-size or a smaller pair, or free the device ({str(error).splitlines()[0]})"
+            raise RuntimeError(f"{where}: choose {advice}") from error
+        timings[way].append(taken), peaks[way].append(peak)
     seconds = {way: median(timings[way]) for way in WAYS}
     settings = {"teacher": teacher, "student": student, "method": METHOD, "batch_size": batch_size, "steps": steps}
     settings |= {"rounds": rounds, "precision": precision, "compile": compile, "workers": bench.workers}
@@ -111,14 +118,6 @@ class _Bench:
 
     def measure(self, way: str) -> tuple[float, float | None]:
         """Return (seconds per step, `runtime.peak`)."""
-        try:
-            return self._measure(way)
-        except torch.OutOfMemoryError as error:
-            where = f"{self.device} ran out of memory in the {way} way with {self.recipe.batch_size} images per step"
-            advice = f"a smaller --batch-size or a smaller pair, or free the device ({str(error).splitlines()[0]})"
-            raise RuntimeError(f"{where}: choose {advice}") from error
-
-    def _measure(self, way: str) -> tuple[float, float | None]:
         plain, (student, teacher) = way == "plain", self.pair
         if not plain and self.device.type == "cpu":
             runtime.reuse_freed_memory()

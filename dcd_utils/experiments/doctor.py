@@ -24,17 +24,12 @@ from dcd_utils.training.runs import RECORD
 
 SECONDS, LONGER = 0.6, 2.5  # for a measurement of a quick network, and of a network of the full profile
 FEW = 8  # images that a measurement begins with
-CIFAR100 = 50_000, 10_000  # images to train and to test on
 DATA_SETS = {"CIFAR-100": "cifar-100-python", "STL-10": "stl10_binary", "Tiny ImageNet": "tiny-imagenet-200.zip"}
 
 
 def doctor() -> Iterator[tuple[str, str]]:
-    """Yield (what, finding), one after another: what is at hand at once, then what takes some seconds to measure.
-
-    Raises:
-        ValueError: a record that comes with the course is damaged.
-        RuntimeError: the device cannot train, for want of memory for instance.
-    """
+    """Yield (what, finding): what is at hand at once, then what takes some seconds to measure. A damaged record of the
+    course is a ValueError, a device that cannot train, for want of memory for instance, a RuntimeError."""
     quick, full, device = profile("quick"), profile("full"), runtime.device()
     yield "versions", ", ".join(f"{name} {version}" for name, version in runtime.versions().items())
     yield "hardware", runtime.hardware()
@@ -43,8 +38,7 @@ def doctor() -> Iterator[tuple[str, str]]:
     yield "data", str(files.data_dir())
     course, own = course_records(), list((files.data_dir() / "runs").glob(f"*/{RECORD}"))
     yield "runs", f"{len(course)} come with the course, {len(own)} of your own"
-    there = {name: (files.data_dir() / path).exists() for name, path in DATA_SETS.items()}
-    yield "downloads", _at_hand(there)
+    yield "downloads", _at_hand({name: (files.data_dir() / path).exists() for name, path in DATA_SETS.items()})
     yield "optional", _at_hand({"timm": importlib.util.find_spec("timm"), "make": shutil.which("make")})
 
     rates = {}
@@ -63,9 +57,8 @@ def doctor() -> Iterator[tuple[str, str]]:
     best = max(measured, key=measured.get)
     for name, teacher, role in ((full.student, full.teacher, "as DCD+KD student"), (full.teacher, None, "as teacher")):
         [rate] = measure(name, 100, full.recipe, LONGER, teacher, (best,)).values()
-        seconds = full.recipe.epochs * worth(*CIFAR100) / rate
-        took = f"{runtime.duration(seconds)} for {name} {role}"
-        yield "CIFAR-100", f"{took}, {full.recipe.epochs} epochs ({rate:,.0f} images/s)"
+        took = runtime.duration(full.recipe.epochs * worth(50_000, 10_000) / rate)
+        yield "CIFAR-100", f"{took} for {name} {role}, {full.recipe.epochs} epochs ({rate:,.0f} images/s)"
     assumed = "random images, as busy as now, the better number of threads, a live teacher on CIFAR-100"
     yield "assumed", f"{assumed}; testing an image takes a third of training on it"
 
@@ -74,14 +67,9 @@ def measure(
     network: str, classes: int, recipe: Recipe, seconds: float, teacher: str | None = None,
     threads: Iterable[int] | None = None,
 ) -> dict[int, float]:
-    """Return images per second of `train_epoch` on random images of 32x32, by number of threads.
-
-    Args:
-        recipe: its batch size and precision are followed.
-        seconds: to measure for, about, for each number of threads.
-        teacher: None: the network learns from labels alone; a name: by DCD+KD, while the teacher answers live.
-        threads: None: one, and as many as PyTorch has.
-    """
+    """Return images per second of `train_epoch` on random images of 32x32, by number of threads (None: one, and as many
+    as PyTorch has), each measured for about so many seconds with the recipe's batch size and precision. The network
+    learns from labels alone, or by DCD+KD while the teacher of that name answers live."""
     device, most, rates = runtime.device(), torch.get_num_threads(), {}
     if device.type == "cpu":
         runtime.reuse_freed_memory()
@@ -98,11 +86,8 @@ def measure(
 
 
 def _images_per_second(job: Job, seconds: float) -> float:
-    """The median over the passes that fit into this time; the first is a warm-up.
-
-    Passes over a few images go ahead: if all would take too long, as many are passed as fit in twice. Where not even
-    the few fit, as with more threads than free cores, they are the measure.
-    """
+    """The median over the passes that fit into this time, after a warm-up. Passes over a few images go ahead: if all take
+    too long, as many are passed as fit in twice; if not even the few fit (more threads than free cores) they decide."""
     optimizer, device = make_optimizer(job), job.train.device
 
     def timed(count: int) -> float:
@@ -129,11 +114,8 @@ def worth(train: int, test: int) -> float:
 
 
 def retraining(records: Collection[dict], rates: dict[str, float], student: str) -> float:
-    """Return the seconds that the runs of these records would take here.
-
-    A run is slower than `rates` of its network (images per second alone; of `student`, where its own is not among them)
-    as its log is slower than the logs of that network trained alone.
-    """
+    """Return the seconds that the runs of these records would take here: a run is slower than `rates` of its network
+    (images per second alone; of `student`, if its own is absent) as its log is than logs of that network alone."""
     runs = [(record["config"]["network"]["name"], record["config"]["method"]) for record in records]
     paces = [statistics.median(row["images_per_second"] for row in record["history"]) for record in records]
     total = 0.0

@@ -54,9 +54,9 @@ def _training_table(part: pd.DataFrame) -> str:
         seeds.append(", ".join(values + [f"failed (seed {seed})" for seed in failed[failed.method == method].seed]))
     columns = {"": [names.get(method, title(method)) for method in methods]}
     columns |= _statistics(part, methods) | {"accuracy of every seed": seeds}
-    tested = "these" if "held out" in first.dataset else "the test images"
-    text = f"{_pair(part) if paired_up else first.student} on {first.dataset}: {_settings(part)}, last epoch, "
-    text += f"top-1 % on {tested}. {_machines(finished if len(finished) else part)}\n\n"
+    text = f"{_pair(part) if paired_up else first.student} on {first.dataset}: {_settings(part)}, last epoch, top-1 % "
+    text += f"on {'these' if 'held out' in first.dataset else 'the test images'}. "
+    text += f"{_machines(finished if len(finished) else part)}\n\n"
     text += markdown(columns, zip(*columns.values(), strict=True))
     if KD_AS_PARTNER not in methods and any(map(_has_kd_behind, methods)):
         text += f'\n{title(KD_AS_PARTNER)} was not measured: how much of a "+KD" its weights make cannot be told.\n'
@@ -102,7 +102,7 @@ def _probe_table(part: pd.DataFrame) -> str:
         columns["published"] = [f"{expected[method]:.2f}" if method in expected else "-" for method in methods]
     source = [part[part.method == method].source_accuracy.astype(float).mean() for method in methods]
     columns[f"on {first.dataset}"] = [f"{value:.2f}" if value == value else "" for value in source]
-    epochs = ", ".join(map(str, sorted({*part[part.method != "teacher"].epochs.dropna()})))
+    epochs = _listed(part[part.method != "teacher"].epochs)
     text = (
         f"{first.teacher} to {first.student}, {first.dataset} to {first.target}: linear classifier on frozen features, "
         f"top-1 % on the test images of {first.target} ({first.images}); guessing gives {100 / first.classes:.2f}. "
@@ -117,20 +117,16 @@ def _probe_table(part: pd.DataFrame) -> str:
 
 def published_probes(source: str, target: str) -> dict[str, float]:
     """Return {method: published accuracy}; empty where nothing was published from that source to that target."""
-    if "".join(filter(str.isalnum, source)).lower() != "cifar100" or target not in ("stl10", "tiny_imagenet"):
-        return {}
-    return published(target).set_index("method").accuracy.to_dict()
+    measured = "".join(filter(str.isalnum, source)).lower() == "cifar100" and target in ("stl10", "tiny_imagenet")
+    return published(target).set_index("method").accuracy.to_dict() if measured else {}
 
 
 def comparison(results: str | os.PathLike | pd.DataFrame) -> str:
     """Return ours beside the published figures, in the paper's layout: rows are methods, three columns per pair.
 
     A method that was not published follows at the end. Above the tables stands what was trained, on which machines,
-    and in what it is not the published experiment. `results` is a folder of records, or what `read_results` returned.
-
-    Raises:
-        FileNotFoundError: the folder holds no records.
-        ValueError: no figure was published for any of the pairs.
+    and in what it is not the published experiment. `results` is a folder of records, or what `read_results` returned;
+    if nothing was published for any of the pairs it is a ValueError.
     """
     table = read_results(results) if isinstance(results, str | os.PathLike) else results
     table = table[table.kind.isin(_TRAINED) & table.teacher.notna()]
@@ -226,19 +222,22 @@ def fill(page: Path, results: Path) -> None:
 
 def _settings(part: pd.DataFrame) -> str:
     teacher, students = (part[(part.method == "teacher") == is_teacher] for is_teacher in (True, False))
-    of_teacher, of_students = (", ".join(map(str, sorted({*rows.epochs.dropna()}))) for rows in (teacher, students))
-    epochs = of_students or of_teacher
-    if of_teacher and of_teacher != epochs:
-        epochs += f" (teacher {of_teacher})"
+    epochs = _listed(students.epochs) or _listed(teacher.epochs)
+    if _listed(teacher.epochs) not in ("", epochs):
+        epochs += f" (teacher {_listed(teacher.epochs)})"
     if (teacher.kind == "weights").any():
         epochs += " (teacher's weights from a file)"
-    unit = "epoch" if epochs == "1" else "epochs"
     sizes = [f"batch {size}" for size in sorted({*students.batch_size.dropna()} - {64})]
+    unit = "epoch" if epochs == "1" else "epochs"
     return ", ".join([f"{epochs} {unit}", *sizes, *sorted({*part.precision.dropna()})])
 
 
+def _listed(values: pd.Series, by: str = ", ") -> str:
+    return by.join(map(str, sorted({*values.dropna()})))
+
+
 def _machines(part: pd.DataFrame) -> str:
-    return f"Hardware: {'; '.join(sorted(set(part.hardware)))}. torch {', '.join(sorted(set(part.torch)))}."
+    return f"Hardware: {_listed(part.hardware, '; ')}. torch {_listed(part.torch)}."
 
 
 def _pair(part: pd.DataFrame) -> str:

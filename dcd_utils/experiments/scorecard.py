@@ -28,12 +28,8 @@ def scorecard(results: str | os.PathLike, names: Iterable[str] = FOLDERS) -> pd.
     set and teacher. The first line decides: the claim "holds here" or "does not hold here" only where 0 lies outside of
     the interval, and "differs from case to case" where another line shows the opposite.
 
-    Args:
-        results: the folder that holds folders of records.
-        names: folders of it, the main experiment first. What one that is not there would say is "not measured".
-
-    Raises:
-        FileNotFoundError: none of the folders is there.
+    `names` are folders of `results`, the main experiment first. What one that is not there would say is "not measured";
+    FileNotFoundError: none is there.
     """
     return _scorecard(_Runs(results, names))
 

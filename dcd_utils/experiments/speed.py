@@ -36,17 +36,12 @@ def benchmark(
     `train_epoch` (the table of the teacher's answers is warm; checking and fetching them is counted). student_alone:
     the same without a teacher and without a distillation loss.
 
-    Args:
-        steps: in each measurement, None: 30, on a GPU 300; `rounds` measurements of each way, the median counts.
-        precision, compile: of all but plain.
+    A measurement has so many steps (None: 30, on a GPU 300); the median of `rounds` counts. `precision` and `compile`
+    are those of all ways but plain.
 
-    Returns:
-        a record with, by way, images_per_second, ms_per_step, peak_mb (`runtime.peak`) and spread (slowest and fastest
-        round); components (ms per step); speedup over plain.
-
-    Raises:
-        ValueError: an unknown network, or an impossible batch size or number of steps.
-        RuntimeError: the device ran out of memory.
+    Return a record with, by way, images_per_second, ms_per_step, peak_mb (`runtime.peak`) and spread (slowest and
+    fastest round); components (ms per step); speedup over plain. An unknown network, an impossible batch size or number
+    of steps is a ValueError, a device out of memory a RuntimeError.
     """
     device = runtime.device()
     steps = (300 if device.type == "cuda" else 30) if steps is None else steps
@@ -241,14 +236,11 @@ def speed_table(records: list[dict]) -> str:
     return f"{text}{'; '.join(machines)}.\n\n" + markdown(heads, rows)
 
 
-def training_hours(
-    record: dict, way: str, images: int = 50_000, epochs: int = 240, methods: int = 1, seeds: int = 1
-) -> float:
+def training_hours(record: dict, way: str, images=50_000, epochs=240, methods=1, seeds=1) -> float:
     """Return what a grid of students of one teacher costs in one of WAYS, from the rates of a benchmark's record.
 
     "cached" pays the teacher once for each distinct view of each image: of 162, an image shows 162 (1 - (1 - 1/162)^n)
-    in n epochs on average; methods share them all, seeds most of them.
-    """
+    in n epochs on average; methods share them all, seeds most of them."""
     seconds = images * epochs * methods * seeds / record["images_per_second"][way]
     if way == "cached":
         distinct = NUM_VIEWS * (1 - (1 - 1 / NUM_VIEWS) ** (epochs * seeds))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import multiprocessing
 import os
 import sys
@@ -27,8 +28,7 @@ def share(work: Callable[[Any], None], options: Any, jobs: int) -> None:
         return work(options)
     os.environ.setdefault("TQDM_DISABLE", "1")  # the bars of several processes would overwrite each other
     spawn = multiprocessing.get_context("spawn")
-    answers = spawn.SimpleQueue()
-    options.command = None
+    answers, options.command = spawn.SimpleQueue(), None
     # not by reference: a module run as __main__ cannot be imported under that name by a worker
     arguments = ("dcd_utils.__main__", work.__name__, options, answers)
     workers = [spawn.Process(target=_answer, args=arguments, daemon=True) for _ in range(jobs)]
@@ -45,8 +45,6 @@ def share(work: Callable[[Any], None], options: Any, jobs: int) -> None:
 
 def _answer(module: str, function: str, options: Any, answers: Any) -> None:
     """Work in one of several processes; answer what is wrong, or None."""
-    import importlib
-
     files.print_anything()
     torch.set_num_threads(1)
     if parent := multiprocessing.parent_process():

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import importlib.util
 import shutil
-import time
 from collections.abc import Collection, Iterator
+from dataclasses import replace
 
 import torch
 
-from dcd_utils import files, losses, models, runtime
-from dcd_utils.data import ImageSet
+from dcd_utils import files, runtime
+from dcd_utils.experiments import speed
 from dcd_utils.experiments.profiles import profile
 from dcd_utils.records import read_record
-from dcd_utils.training import FrozenTeacher, Job, NoTeacher, Recipe, threads, train_epoch
+from dcd_utils.training import Recipe, threads, train_epoch
 from dcd_utils.training.loop import make_optimizer
 from dcd_utils.training.recipe import resolve_precision
 from dcd_utils.training.runs import RECORD
@@ -63,32 +63,16 @@ def images_per_second(network: str, classes: int, recipe: Recipe, teacher: str |
         recipe: its batch size and precision are followed.
         teacher: None: the network learns from labels alone; a name: by DCD+KD, while the teacher answers live.
     """
-    device, layout = runtime.device(), torch.channels_last
-    layout = layout if device.type in ("cuda", "cpu") else torch.contiguous_format
-    networks = [models.create(name, classes, seed=0).to(device, memory_format=layout)
-                for name in (network, teacher) if name]  # fmt: skip
-    recipe = recipe.but(precision=resolve_precision(recipe.precision, device, networks[0]))
-    size = recipe.batch_size * (20 if device.type == "cuda" else 1)
-    pixels = torch.randint(0, 256, (size, 3, 32, 32), dtype=torch.uint8, generator=runtime.generator("doctor"))
-    names = tuple(map(str, range(classes)))
-    images = ImageSet(pixels, torch.arange(size) % classes, names, (0.5,) * 3, (0.25,) * 3).to(device)
-    objective, guide = losses.Objective(), NoTeacher()
-    if teacher is not None:
-        guide, pair = FrozenTeacher(networks[1]), images.batch(torch.arange(2, device=device))
-        with torch.no_grad():
-            objective = losses.objective("dcd+kd", networks[0].eval().features(pair), guide(pair)).to(device)
-    job = Job(networks[0], objective, guide, images, None, recipe)
+    device = runtime.device()
+    images = speed.random_images(recipe.batch_size * (20 if device.type == "cuda" else 1), classes, device)
+    job = speed.job_of(network, teacher, images, recipe)
+    job = replace(job, recipe=recipe.but(precision=resolve_precision(recipe.precision, device, job.model)))
     optimizer, passed, start = make_optimizer(job), -1, 0.0
     with threads.fastest(device):
-        while passed < 1 or _now(device) < start + SECONDS:
+        while passed < 1 or speed.now(device) < start + SECONDS:
             train_epoch(job, optimizer, 0)
-            passed, start = passed + 1, start or _now(device)
-        return passed * size / (_now(device) - start)
-
-
-def _now(device: torch.device) -> float:
-    torch.get_device_module(device).synchronize()
-    return time.perf_counter()
+            passed, start = passed + 1, start or speed.now(device)
+        return passed * len(images) / (speed.now(device) - start)
 
 
 def worth(train: int, test: int) -> float:

@@ -6,13 +6,14 @@ import copy
 import io
 import json
 import os
-import statistics
-import time
+import timeit
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
+import numpy as np
 import torch
 from safetensors.torch import load
 from torch import Tensor, nn
@@ -27,9 +28,8 @@ FORMATS = {"onnx": ".onnx", "torchscript": ".pt", "safetensors": ".safetensors"}
 
 @dataclass(frozen=True)
 class Exported:
-    """An exported network: its file, the largest difference of its logits from those of the network that was trained,
-    and for each role ("student" and "teacher", or "network") a name, the bytes of the file, and the milliseconds for
-    one image on a CPU with so many threads."""
+    """An exported network: its file, the largest difference of its logits from the trained network's, and for each role
+    ("student" and "teacher", or "network") a name, bytes, and ms for an image on a CPU with so many threads."""
 
     path: Path
     difference: float
@@ -60,11 +60,9 @@ def export(run: Run | str | os.PathLike, to: str = "onnx", path: str | os.PathLi
         to: "onnx" (for onnxruntime and others), "torchscript" (for PyTorch without this package) or "safetensors".
         path: None: `data/exports/<name of the run>.<ending>`.
 
-    Raises:
-        ValueError: an unknown format, a folder without a finished run or with a network of your own (pass the Run), or
-            a network that the format cannot hold; no file is then written.
-        ImportError: "onnx" without its packages.
-        RuntimeError: the file answers otherwise than the network.
+    Raises, before any file is written, ValueError: an unknown format, no finished run, a network of your own in a
+    folder (pass the Run) or one that the format cannot hold; ImportError: "onnx" without its packages; RuntimeError:
+    the file answers otherwise than the network.
     """
     if to not in FORMATS:
         raise ValueError(f'"{to}" was given: export to one of {", ".join(FORMATS)}')
@@ -86,12 +84,13 @@ def export(run: Run | str | os.PathLike, to: str = "onnx", path: str | os.PathLi
         difference = max((answer(part) - expected[: len(part)]).abs().max().item() for part in (images, images[:1]))
         if not difference <= 1e-3 * max(1.0, expected.abs().max().item()):
             raise RuntimeError(f"not written: the {to} file's logits differ by {difference:.3g} from the network's")
-        times = _milliseconds([answer for _, answer, _ in made], images[:1])
+        calls = [partial(answer, images[:1]) for _, answer, _ in made]
+        rows = [[timeit.repeat(call, number=1, repeat=10)[2:] for call in calls] for _ in range(5)]  # two warm up
+        times = (1000 * np.median(rows, axis=(0, 2))).tolist()
     path = Path(path or files.data_dir() / "exports" / f"{run.run_dir.resolve().name}{FORMATS[to]}")
     files.write_whole(path, content)
-    names = [facts["name"] for _, facts in networks.values()]
-    figures = zip(names, [len(file) for file, *_ in made], times, strict=True)
-    measured = dict(zip(networks, figures, strict=True))
+    each = zip(networks.items(), made, times, strict=True)
+    measured = {role: (facts["name"], len(file), ms) for (role, (_, facts)), (file, *_), ms in each}
     return Exported(path, difference, torch.get_num_threads(), measured)
 
 
@@ -101,8 +100,8 @@ class _Normalised(nn.Module):
     def __init__(self, network: nn.Module, mean: list[float], std: list[float]):
         super().__init__()
         self.network = network
-        self.register_buffer("mean", torch.tensor(mean).view(3, 1, 1))
-        self.register_buffer("std", torch.tensor(std).view(3, 1, 1))
+        for name, values in (("mean", mean), ("std", std)):
+            self.register_buffer(name, torch.tensor(values).view(3, 1, 1))
 
     def forward(self, images: Tensor) -> Tensor:
         return self.network((images - self.mean) / self.std)
@@ -134,8 +133,7 @@ def _read_run(folder: Path) -> Run:
         state = "of an older version" if record["state"] == "finished" else record["state"]
         raise ValueError(f'the run in "{folder}" is {state}: only a finished one that names its classes is exported')
     facts = record["config"]["network"]
-    network = _created(facts, len(record["data"]["classes"]))
-    if network is None:
+    if (network := _created(facts, len(record["data"]["classes"]))) is None:
         advice = "only your code can build it. Pass the Run that distill or train returned to experiments.export"
         raise ValueError(f'"{facts["name"]}" is a network of your own: {advice}')
     return Run(models.load_weights(network, folder), record, folder, ValueError("not read"))
@@ -153,10 +151,10 @@ def _onnx(network: _Normalised, images: Tensor, about: dict[str, str]) -> tuple[
         import onnxruntime
         import onnxscript  # noqa: F401, PyTorch's exporter is written with it
     except ImportError as error:
-        advice = "pip install onnx onnxruntime onnxscript"
-        raise ImportError(f"ONNX needs {error.name}, which is not installed: {advice}") from error
-    batch = {"images": {0: torch.export.Dim("batch")}}
-    names = {"input_names": ["images"], "output_names": ["logits"], "dynamic_shapes": batch}
+        words = f"ONNX needs {error.name}, which is not installed: pip install onnx onnxruntime onnxscript"
+        raise ImportError(words) from error
+    names = {"input_names": ["images"], "output_names": ["logits"]}
+    names["dynamic_shapes"] = {"images": {0: torch.export.Dim("batch")}}
     model = torch.onnx.export(network, (images,), dynamo=True, verbose=False, **names).model_proto
     for key, value in about.items():
         model.metadata_props.add(key=key, value=value)
@@ -179,15 +177,3 @@ def _safetensors(network: _Normalised, images: Tensor, about: dict[str, str]) ->
 
 
 _WRITERS = {"onnx": _onnx, "torchscript": _torchscript, "safetensors": _safetensors}
-
-
-def _milliseconds(answers: list[Callable[[Tensor], Tensor]], image: Tensor) -> list[float]:
-    """The median time of a call of each: rows of ten in turn, the first two of a row warm up."""
-    times: list[list[float]] = [[] for _ in answers]
-    for _ in range(5):
-        for answer, taken in zip(answers, times, strict=True):
-            for call in range(10):
-                start = time.perf_counter()
-                answer(image)
-                taken += [1000 * (time.perf_counter() - start)] * (call > 1)
-    return [*map(statistics.median, times)]

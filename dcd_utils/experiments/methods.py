@@ -17,9 +17,7 @@ _TITLES = {"random": "untrained student", "teacher": "teacher", "alone": "studen
 
 def method_label(facts: dict) -> str:
     """Return a method with its settings as tables call it: "dcd@alpha=0.25" for {"method": "dcd", "options": ...}.
-
-    Weights are named where they differ from the published ones: "weight" is that of the first loss, any other stands
-    under the name of its term ("classification", or the loss behind the plus).
+    Weights are named where they are not the published ones: "weight" is the first loss's, others are named as terms.
     """
     method, settings = facts["method"], dict(facts.get("options", {}))
     first = method.partition("+")[0]
@@ -37,8 +35,7 @@ def title(method: str) -> str:
     """Return a method as tables and figures show it: "student alone", "KD", "KD at 1 and 1", "DCD, alpha=0"."""
     name, _, rest = method.partition("@")
     settings = rest.split(",") if rest else []
-    shown = "+".join(_TITLES.get(part, part.upper()) for part in name.split("+"))
-    partner = KD_AS_PARTNER.partition("@")[2].split(",")
+    shown, partner = "+".join(_TITLES.get(part, part.upper()) for part in name.split("+")), KD_AS_PARTNER[3:].split(",")
     if name == "kd" and set(partner) <= set(settings):
         shown, settings = "KD at 1 and 1", [setting for setting in settings if setting not in partner]
     return ", ".join([shown, *settings])
@@ -61,11 +58,10 @@ def spelt_out(methods: Iterable[str]) -> list[str]:
         first, plus, rest = given.partition("+")
         names = [f"{name}+{rest}" for name in losses.names() if name != rest] if plus else ["alone", *losses.names()]
         for name in names if first == "all" else [given]:
-            method, options, weights = settings_of(name)
-            if method != "alone":
-                losses.parse(method)
-            label = method_label({"method": method, "options": options, "weights": weights}) if "@" in name else name
-            spelt[label] = None
+            facts = dict(zip(("method", "options", "weights"), settings_of(name), strict=True))
+            if facts["method"] != "alone":
+                losses.parse(facts["method"])
+            spelt[method_label(facts) if "@" in name else name] = None
     return [*spelt]
 
 
@@ -82,16 +78,14 @@ def settings_of(method: str) -> tuple[str, dict, dict]:
     terms = {"weight": first} | {term: term for term in ("classification", *others)}
     options, weights = {}, {}
     for entry in rest.split(",") if at else ():
-        key, _, text = entry.partition("=")
-        try:
+        (key, _, text), value = map(str.strip, entry.partition("=")), None
+        with suppress(ValueError):
             value = json.loads(text)
-            if not key.strip() or not isinstance(value, int | float) or not math.isfinite(value):
-                raise ValueError
-        except ValueError:
+        if not key or not isinstance(value, int | float) or not math.isfinite(value):
             advice = "several parted by commas, for instance dcd@alpha=0.25,learn_scale=false"
             words = f'"{entry}" was given in "{method}": write NAME=VALUE with a number, true or false, {advice}'
-            raise ValueError(words) from None
-        if (key := key.strip()) not in terms:
+            raise ValueError(words)
+        if key not in terms:
             options[key] = int(value) if isinstance(value, float) and value == int(value) else value
         elif isinstance(value, bool) or value < 0:
             raise ValueError(f'"{entry}" was given in "{method}": a weight is a number that is not negative')

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import pandas as pd
 
-_FIGURES = Path(__file__).parent / "figures"
+_DATA_SETS = ("cifar100", "stl10", "tiny_imagenet")
 
 
 def published(dataset: str = "cifar100") -> pd.DataFrame:
@@ -24,13 +24,9 @@ def published(dataset: str = "cifar100") -> pd.DataFrame:
     """
     import pandas as pd
 
-    if dataset == "cifar100":
-        table = pd.read_csv(_FIGURES / "cifar100.csv")
-    elif dataset in ("stl10", "tiny_imagenet"):
-        table = pd.read_csv(_FIGURES / "transfer.csv")[["method", dataset]]
-        table = table.rename(columns={dataset: "wrn_40_2:wrn_16_2"})
-    else:
-        raise ValueError(f'nothing was published on "{dataset}": choose one of cifar100, stl10, tiny_imagenet')
+    if dataset not in _DATA_SETS:
+        raise ValueError(f'nothing was published on "{dataset}": choose one of {", ".join(_DATA_SETS)}')
+    table = pd.read_csv(Path(__file__).parent / "figures" / f"{dataset}.csv")
     table = table.melt("method", var_name="pair", value_name="accuracy")
     table[["teacher", "student"]] = table.pair.str.split(":", expand=True).to_numpy()
     by_authors = table.method.str.startswith(("dcd", "rrd"))

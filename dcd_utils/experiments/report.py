@@ -12,7 +12,7 @@ from dcd_utils.experiments.methods import KD_AS_PARTNER, method_order, title
 from dcd_utils.experiments.published import published
 from dcd_utils.experiments.scorecard import scorecard_table
 from dcd_utils.experiments.speed import benchmarks, speed_table
-from dcd_utils.experiments.tables import markdown, paired, read_records, read_results
+from dcd_utils.experiments.tables import markdown, paired, read_records, read_results, tidy
 from dcd_utils.files import write_whole
 
 if TYPE_CHECKING:
@@ -32,11 +32,11 @@ def report(folder: str | os.PathLike) -> str:
 
     Errors are those of `read_records`.
     """
-    table, measured = read_results(folder), benchmarks(read_records(folder))
+    records = read_records(folder)
+    table, measured = tidy(records), benchmarks(records)
     texts = [_training_table(part) for part in _groups(table[table.kind.isin(_TRAINED)])]
     texts += [_probe_table(part) for part in _groups(table[table.kind == "probe"])]
-    terms = _TERMS if texts else ""
-    return terms + "\n".join(texts + ([speed_table(measured)] if measured else []))
+    return (_TERMS if texts else "") + "\n".join(texts + ([speed_table(measured)] if measured else []))
 
 
 def _groups(table: pd.DataFrame) -> list[pd.DataFrame]:
@@ -44,21 +44,18 @@ def _groups(table: pd.DataFrame) -> list[pd.DataFrame]:
 
 
 def _training_table(part: pd.DataFrame) -> str:
-    first = part.iloc[0]
+    first, paired_up = part.iloc[0], part.teacher.notna().all()
     finished, failed, impossible = (part[part.state == state] for state in ("finished", "failed", "not_applicable"))
-    paired_up = part.teacher.notna().all()
     names = {"teacher": f"teacher ({first.teacher})", "alone": f"student alone ({first.student})"}
     names = names if paired_up else {"alone": f"{first.student} alone"}
     methods, seeds = sorted({*finished.method, *failed.method}, key=method_order), []
     for method in methods:
         values = [f"{accuracy:.2f}" for accuracy in finished[finished.method == method].accuracy]
-        values += [f"failed (seed {seed})" for seed in failed[failed.method == method].seed]
-        seeds.append(", ".join(values))
+        seeds.append(", ".join(values + [f"failed (seed {seed})" for seed in failed[failed.method == method].seed]))
     columns = {"": [names.get(method, title(method)) for method in methods]}
     columns |= _statistics(part, methods) | {"accuracy of every seed": seeds}
-    pair = _pairs([_pair(part)]) if paired_up else first.student
-    tested = "these" if "held out" in first.dataset else "the test images"
-    text = f"{pair} on {first.dataset}: {_settings(part)}, last epoch, top-1 % on {tested}. "
+    text = f"{_pair(part) if paired_up else first.student} on {first.dataset}: {_settings(part)}, last epoch, top-1 % "
+    text += f"on {'these' if 'held out' in first.dataset else 'the test images'}. "
     text += f"{_machines(finished if len(finished) else part)}\n\n"
     text += markdown(columns, zip(*columns.values(), strict=True))
     if KD_AS_PARTNER not in methods and any(map(_has_kd_behind, methods)):
@@ -105,7 +102,7 @@ def _probe_table(part: pd.DataFrame) -> str:
         columns["published"] = [f"{expected[method]:.2f}" if method in expected else "-" for method in methods]
     source = [part[part.method == method].source_accuracy.astype(float).mean() for method in methods]
     columns[f"on {first.dataset}"] = [f"{value:.2f}" if value == value else "" for value in source]
-    epochs = ", ".join(map(str, sorted({*part[part.method != "teacher"].epochs.dropna()})))
+    epochs = _listed(part[part.method != "teacher"].epochs)
     text = (
         f"{first.teacher} to {first.student}, {first.dataset} to {first.target}: linear classifier on frozen features, "
         f"top-1 % on the test images of {first.target} ({first.images}); guessing gives {100 / first.classes:.2f}. "
@@ -120,33 +117,28 @@ def _probe_table(part: pd.DataFrame) -> str:
 
 def published_probes(source: str, target: str) -> dict[str, float]:
     """Return {method: published accuracy}; empty where nothing was published from that source to that target."""
-    if "".join(filter(str.isalnum, source)).lower() != "cifar100" or target not in ("stl10", "tiny_imagenet"):
-        return {}
-    return published(target).set_index("method").accuracy.to_dict()
+    measured = "".join(filter(str.isalnum, source)).lower() == "cifar100" and target in ("stl10", "tiny_imagenet")
+    return published(target).set_index("method").accuracy.to_dict() if measured else {}
 
 
 def comparison(results: str | os.PathLike | pd.DataFrame) -> str:
     """Return ours beside the published figures, in the paper's layout: rows are methods, three columns per pair.
 
     A method that was not published follows at the end. Above the tables stands what was trained, on which machines,
-    and in what it is not the published experiment. `results` is a folder of records, or what `read_results` returned.
-
-    Raises:
-        FileNotFoundError: the folder holds no records.
-        ValueError: no figure was published for any of the pairs.
+    and in what it is not the published experiment. `results` is a folder of records, or what `read_results` returned;
+    if nothing was published for any of the pairs it is a ValueError.
     """
     table = read_results(results) if isinstance(results, str | os.PathLike) else results
     table = table[table.kind.isin(_TRAINED) & table.teacher.notna()]
-    expected = published().set_index(["teacher", "student", "method"]).accuracy.to_dict()
-    ours = set(zip(table.teacher, table.student, strict=True))
-    listed = list(dict.fromkeys(key[:2] for key in expected))
-    pairs, others = [pair for pair in listed if pair in ours], sorted(ours - set(listed))
+    table, expected = (runs.assign(pair=runs.teacher + " to " + runs.student) for runs in (table, published()))
+    expected = expected.set_index(["pair", "method"]).accuracy.to_dict()
+    listed, methods = (list(dict.fromkeys(names)) for names in zip(*expected, strict=True))
+    pairs, others = [pair for pair in listed if pair in {*table.pair}], ", ".join(sorted({*table.pair} - {*listed}))
     if not pairs:
-        advice = f"choose among {_pairs(listed)}, or print the table without published figures"
-        raise ValueError(f"nothing was published for {_pairs(others)}: {advice}")
-    part = table[[pair in pairs for pair in zip(table.teacher, table.student, strict=True)]]
+        advice = f"choose among {', '.join(listed)}, or print the table without published figures"
+        raise ValueError(f"nothing was published for {others}: {advice}")
+    part = table[table.pair.isin(pairs)]
     finished = part[part.state == "finished"]
-    methods = list(dict.fromkeys(method for _, _, method in expected))
     methods += sorted({*table.method} - {*methods}, key=method_order)
     if KD_AS_PARTNER in methods:
         methods.remove(KD_AS_PARTNER)
@@ -159,27 +151,23 @@ def comparison(results: str | os.PathLike | pd.DataFrame) -> str:
     )
     if departs := sorted({reason for reasons in finished.departs for reason in reasons.split("; ") if reason}):
         text += f"\n**Not the published experiment** ({'; '.join(departs)}): differences do not test the paper.\n"
-    if others:
-        text += f"\nNothing was published for {_pairs(others)}.\n"
-    groups, differences = sorted(_groups(part), key=lambda group: pairs.index(_pair(group))), []
-    for start in range(0, len(groups), 4):  # more than four side by side fit on no page
-        block, rows = groups[start : start + 4], []
-        for method in methods:
-            cells = [title(method)]
-            for group in block:
-                runs, key = group[group.method == method], (*_pair(group), method)
-                target = expected.get(key, float("nan"))
-                stated = f"{target:.2f}" if target == target else "n/a" if key in expected else "-"
-                difference = runs.accuracy.mean() - target
-                cells += [_cell(runs), stated, f"{difference:+.2f}" if difference == difference else ""]
-                if difference == difference and method not in ("teacher", "alone"):
-                    differences.append(difference)
-            rows.append(cells)
-        several = len(groups) > len(pairs)  # of other recipes, precisions or teachers
-        names = [_pairs([_pair(group)]) + (f" ({_settings(group)})" if several else "") for group in block]
-        heads = [head for name in names for head in (f"{name}: ours", "published", "difference")]
-        text += "\n" + markdown(["", *heads], rows)
-    if differences:
+    text += f"\nNothing was published for {others}.\n" if others else ""
+    groups = sorted(_groups(part), key=lambda group: pairs.index(_pair(group)))
+    several = len(groups) > len(pairs)  # of other recipes, precisions or teachers
+    columns, differences = [], []
+    for group in groups:
+        name = _pair(group) + (f" ({_settings(group)})" if several else "")
+        runs = {method: group[group.method == method] for method in methods}
+        stated = {method: expected.get((_pair(group), method)) for method in methods}  # nan: n/a, None: not published
+        above = {m: runs[m].accuracy.mean() - value for m, value in stated.items() if value is not None}
+        shown = ["-" if value is None else f"{value:.2f}".replace("nan", "n/a") for value in stated.values()]
+        signed = [f"{above.get(method, float('nan')):+.2f}".replace("+nan", "") for method in methods]
+        columns += [(f"{name}: ours", [*map(_cell, runs.values())]), ("published", shown), ("difference", signed)]
+        differences += [above[method] for method in above if method not in ("teacher", "alone")]
+    for start in range(0, len(columns), 12):  # more than four pairs side by side fit on no page
+        heads, cells = zip(("", map(title, methods)), *columns[start : start + 12], strict=True)
+        text += "\n" + markdown(heads, zip(*cells, strict=True))
+    if differences := [difference for difference in differences if difference == difference]:
         below = sum(difference < 0 for difference in differences)
         text += f"\nOf {len(differences)} distilled figures {len(differences) - below} reach the published one and "
         text += f"{below} lie below it; mean difference {sum(differences) / len(differences):+.2f}.\n"
@@ -201,7 +189,7 @@ def summary(folders: Iterable[str | os.PathLike]) -> str:
         table = read_results(folder)
         for part in _groups(table[table.teacher.notna()]):
             cells = [_cell(part[part.method == method]) for method in methods]
-            rows.append((f"{part.dataset.iloc[0]}, {_settings(part)}: {_pairs([_pair(part)])}", *cells))
+            rows.append((f"{part.dataset.iloc[0]}, {_settings(part)}: {_pair(part)}", *cells))
     return markdown(("top-1 %, mean ± spread (seeds)", *map(title, methods)), rows)
 
 
@@ -214,49 +202,46 @@ def fill(page: Path, results: Path) -> None:
     Raises:
         ValueError: the page has no such place, or one without its end.
     """
-    text, explained = page.read_bytes().decode(), False  # its line ends stay as they are
+    text = page.read_bytes().decode()  # its line ends stay as they are
 
     def renewed(place: re.Match) -> str:
-        nonlocal explained
-        head, kind, names = place.groups()
-        folders = [results / name for name in names.split()]
-        if kind == "scorecard":
-            table = scorecard_table(results, names.split())
-        else:
-            table = summary(folders) if kind == "summary" else (report if kind == "results" else comparison)(folders[0])
-        explained, table = explained or _TERMS in table, table.replace(_TERMS, "") if explained else table
-        return head + table + _END
+        head, kind, names = place[1], place[2], place[3].split()
+        folders = [results / name for name in names]
+        if kind in ("results", "published"):
+            return head + (report if kind == "results" else comparison)(folders[0]) + _END
+        return head + (summary(folders) if kind == "summary" else scorecard_table(results, names)) + _END
 
     count = len(re.findall(_HEAD, text))
     text, filled = re.subn(f"({_HEAD})(?:(?!<!-- ).)*{_END}", renewed, text, flags=re.DOTALL)
     if not count or filled < count:
         raise ValueError(f'"{page}" needs a line "<!-- results: FOLDER -->", and "{_END}" behind each such line')
+    first, terms, rest = text.partition(_TERMS)
+    text = first + terms + rest.replace(_TERMS, "")
     write_whole(page, text)
 
 
 def _settings(part: pd.DataFrame) -> str:
     teacher, students = (part[(part.method == "teacher") == is_teacher] for is_teacher in (True, False))
-    of_teacher, of_students = (", ".join(map(str, sorted({*rows.epochs.dropna()}))) for rows in (teacher, students))
-    epochs = of_students or of_teacher
-    if of_teacher and of_teacher != epochs:
-        epochs += f" (teacher {of_teacher})"
+    epochs = _listed(students.epochs) or _listed(teacher.epochs)
+    if _listed(teacher.epochs) not in ("", epochs):
+        epochs += f" (teacher {_listed(teacher.epochs)})"
     if (teacher.kind == "weights").any():
         epochs += " (teacher's weights from a file)"
-    unit = "epoch" if epochs == "1" else "epochs"
     sizes = [f"batch {size}" for size in sorted({*students.batch_size.dropna()} - {64})]
+    unit = "epoch" if epochs == "1" else "epochs"
     return ", ".join([f"{epochs} {unit}", *sizes, *sorted({*part.precision.dropna()})])
 
 
+def _listed(values: pd.Series, by: str = ", ") -> str:
+    return by.join(map(str, sorted({*values.dropna()})))
+
+
 def _machines(part: pd.DataFrame) -> str:
-    return f"Hardware: {'; '.join(sorted(set(part.hardware)))}. torch {', '.join(sorted(set(part.torch)))}."
+    return f"Hardware: {_listed(part.hardware, '; ')}. torch {_listed(part.torch)}."
 
 
-def _pair(part: pd.DataFrame) -> tuple[str, str]:
-    return part.teacher.iloc[0], part.student.iloc[0]
-
-
-def _pairs(pairs: list[tuple[str, str]]) -> str:
-    return ", ".join(f"{teacher} to {student}" for teacher, student in pairs)
+def _pair(part: pd.DataFrame) -> str:
+    return f"{part.teacher.iloc[0]} to {part.student.iloc[0]}"
 
 
 def draw(folder: str | os.PathLike, picture: str) -> None:
@@ -269,6 +254,6 @@ def draw(folder: str | os.PathLike, picture: str) -> None:
         table = read_results(folder)
         part = _groups(table[table.state == "finished"])[0]
         students = part[part.method != "teacher"].assign(method=lambda runs: runs.method.map(title))
-        heading = f"{_pairs([_pair(part)])} on {part.dataset.iloc[0]}"
+        heading = f"{_pair(part)} on {part.dataset.iloc[0]}"
         figure = plots.accuracy_by_method(students, part[part.method == "teacher"].accuracy.mean(), heading)
     figure.savefig(picture, dpi=110, bbox_inches="tight")

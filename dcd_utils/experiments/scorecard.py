@@ -28,12 +28,8 @@ def scorecard(results: str | os.PathLike, names: Iterable[str] = FOLDERS) -> pd.
     set and teacher. The first line decides: the claim "holds here" or "does not hold here" only where 0 lies outside of
     the interval, and "differs from case to case" where another line shows the opposite.
 
-    Args:
-        results: the folder that holds folders of records.
-        names: folders of it, the main experiment first. What one that is not there would say is "not measured".
-
-    Raises:
-        FileNotFoundError: none of the folders is there.
+    `names` are folders of `results`, the main experiment first. What one that is not there would say is "not measured";
+    FileNotFoundError: none is there.
     """
     return _scorecard(_Runs(results, names))
 
@@ -65,15 +61,20 @@ def _scorecard(runs: _Runs) -> pd.DataFrame:
         return f"{difference.mean():+.2f}, above in {(difference > 0).sum()} of {len(table)} pairs"
 
     over_kd, over_partner = (("dcd", "kd"), ("dcd", KD_AS_PARTNER)), ("dcd+kd", KD_AS_PARTNER)
+    without_bias, _ = runs.compare(("dcd", "dcd@learn_bias=false"))
+    # with as many steps, unlike a larger batch
+    over_two, verdict = runs.compare(("dcd", "dcd@negatives=2"))
     rows = [
         ("DCD is better than the student alone", gap("dcd", "alone"), *runs.compare(("dcd", "alone"))),
         ("DCD is better than KD", gap("dcd", "kd"), *runs.compare(*over_kd)),
         ("DCD+KD is better than KD at 1 and 1", at_other_weights + gap("dcd+kd", "kd"), *runs.compare(over_partner)),
         ("DCD+KD is better than CRD+KD", gap("dcd+kd", "crd+kd"), *runs.compare(("dcd+kd", "crd+kd"))),
         ("The consistency term helps", "claimed", *runs.compare(("dcd", "dcd@alpha=0"), ("dcd+kd", "dcd+kd@alpha=0"))),
-        ("The learned bias matters", "claimed", *runs.bias()),
+        ("The learned bias matters", "claimed",
+         f"its gradient is 0 by algebra (notebook 02)\n{without_bias}".strip(), FAILS),
         ("The learned scale matters", "claimed", *runs.scale()),
-        ("More negatives help", "the reason for memory banks", *runs.negatives()),
+        ("More negatives help", "the reason for memory banks",
+         over_two and f"all others of a batch, instead of two: {over_two}", verdict),
         ("DCD's features travel better than those of the student alone", _transfer("dcd", "alone"),
          *runs.compare(("dcd", "alone"), probes=True)),
         ("DCD's features travel better than those of KD", _transfer("dcd", "kd"),
@@ -97,13 +98,12 @@ class _Runs:
         if not folders:
             raise FileNotFoundError(f'none of {", ".join(names)} is in "{results}": name folders of records')
         records = read_records(*folders)
-        places = {id(record): place for place, record in enumerate(records)}
-        table = tidy(records)
+        places, table = {id(record): place for place, record in enumerate(records)}, tidy(records)
         table = table[(table.state == "finished") & table.teacher.notna() & (table.kind != "benchmark")]
+        learned = table[table.kind.isin(("distill", "probe"))]  # teachers and students alone may serve several groups
+        first = learned.record.map(id).map(places).groupby(learned.group).min()
         groups = [part for _, part in table.groupby("group", sort=False)]
-        learned = ("distill", "probe")  # teachers and students alone may serve several groups
-        at = {id(part): [places[id(record)] for record in part[part.kind.isin(learned)].record] for part in groups}
-        groups.sort(key=lambda part: min(at[id(part)], default=len(records)))
+        groups.sort(key=lambda part: first.get(part.group.iloc[0], len(records)))
         self.probes = [part for part in groups if (part.kind == "probe").all()]
         self.groups = [part for part in groups if (part.kind != "probe").all()]
         self.main = self.groups[0].iloc[-1] if self.groups else None  # a student: the teacher's row comes first
@@ -116,12 +116,7 @@ class _Runs:
                 same = method == pairs[0][0]
                 beside = "" if (method, against) == pairs[0] else f"over {title(against)}" if same else title(method)
                 found.append((self._name(part, beside), paired(part, method, against)))
-        several = [line for line in found if line[1].n > 1]
-        return _lines(several or found), _verdict(several or found)  # one seed shows nothing beside several
-
-    def bias(self) -> tuple[str, str]:
-        lines, _ = self.compare(("dcd", "dcd@learn_bias=false"))
-        return f"its gradient is 0 by algebra (notebook 02)\n{lines}".strip(), FAILS
+        return _judged(found)
 
     def scale(self) -> tuple[str, str]:
         """What a learned scale gains over one that stays at e, and where it ends."""
@@ -134,11 +129,6 @@ class _Runs:
             lines += f"\nlearned, it ends at {span} (n = {len(ends)}; it starts at 2.72, its cap is 10)"
         return lines.strip(), verdict
 
-    def negatives(self) -> tuple[str, str]:
-        """What DCD gains from all others of a batch over two of them: with as many steps, unlike a larger batch."""
-        lines, verdict = self.compare(("dcd", "dcd@negatives=2"))
-        return f"all others of a batch, instead of two: {lines}" if lines else "", verdict
-
     def above_the_teacher(self) -> tuple[str, str]:
         found = []
         for part in filter(self._is_no_variant, self.groups):
@@ -146,7 +136,8 @@ class _Runs:
             if len(teacher) == 1 and len(students) > 1:
                 found.append((self._name(part, ""), Paired.of(students - teacher.iloc[0])))
         sometimes = any(shown.differs and shown.mean > 0 for _, shown in found)
-        return _lines(found), HOLDS if sometimes else _verdict(found)
+        lines, verdict = _judged(found)
+        return lines, HOLDS if sometimes else verdict
 
     def _differs(self, row: pd.Series) -> set[str]:
         """In what a group is not the main one."""
@@ -175,25 +166,19 @@ class _Runs:
         return ", ".join([*names, *([first.precision] if "precision" in differs else [])])
 
 
-def _lines(found: list[tuple[str, Paired]]) -> str:
+def _judged(found: list[tuple[str, Paired]]) -> tuple[str, str]:
+    """Return a line for each difference, and the verdict; one seed shows nothing beside several."""
+    found = [line for line in found if line[1].n > 1] or [line for line in found if line[1].n]
     lines = []
     for name, shown in found:
-        if shown.n:
-            interval = f", {shown.low:+.2f} to {shown.high:+.2f}" if shown.n > 1 else ""
-            lines.append(f"{name}{': ' if name else ''}{shown.mean:+.2f}{interval} (n = {shown.n})")
-    return "\n".join(lines)
-
-
-def _verdict(found: list[tuple[str, Paired]]) -> str:
-    measured = [shown for _, shown in found if shown.n]
-    if not measured:
-        return NOT_MEASURED
-    first, *others = measured
-    if not first.differs:
-        return OPEN
-    if any(other.differs and (other.mean > 0) != (first.mean > 0) for other in others):
-        return MIXED
-    return HOLDS if first.mean > 0 else FAILS
+        interval = f", {shown.low:+.2f} to {shown.high:+.2f}" if shown.n > 1 else ""
+        lines.append(f"{name}{': ' if name else ''}{shown.mean:+.2f}{interval} (n = {shown.n})")
+    above = [shown.mean > 0 for _, shown in found if shown.differs]
+    if not found or not found[0][1].differs:
+        verdict = OPEN if found else NOT_MEASURED
+    else:
+        verdict = MIXED if len({*above}) > 1 else HOLDS if above[0] else FAILS
+    return "\n".join(lines), verdict
 
 
 def _transfer(method: str, against: str) -> str:

@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import itertools
-import statistics
 import time
-from collections.abc import Callable
 from dataclasses import replace
+from statistics import median
 
 import torch
 from torch.utils.data import DataLoader, Dataset
-from torch.utils.flop_counter import FlopCounterMode
 
 from dcd_utils import losses, models, runtime
 from dcd_utils.data import ImageSet
 from dcd_utils.data.views import NUM_VIEWS
 from dcd_utils.experiments.tables import markdown
 from dcd_utils.records import make_record
-from dcd_utils.training import PAPER, FrozenTeacher, Job, NoTeacher, StoredTeacher, batches, train_epoch
+from dcd_utils.training import PAPER, FrozenTeacher, Job, NoTeacher, Recipe, StoredTeacher, batches, train_epoch
 from dcd_utils.training.loop import make_optimizer
 from dcd_utils.training.recipe import autocast, resolve_precision
 
@@ -37,18 +35,12 @@ def benchmark(
     `train_epoch` (the table of the teacher's answers is warm; checking and fetching them is counted). student_alone:
     the same without a teacher and without a distillation loss.
 
-    Args:
-        steps: in each measurement, None: 30, on a GPU 300; `rounds` measurements of each way, the median counts.
-        precision: of all but plain.
+    A measurement has so many steps (None: 30, on a GPU 300); the median of `rounds` counts. `precision` is that of
+    all ways but plain.
 
-    Returns:
-        a record with, by way, images_per_second, ms_per_step, peak_mb (`runtime.peak`) and spread (slowest and fastest
-        round); components (ms per step); floor (of a step: its operations over the machine's rate of matrix products);
-        speedup over plain.
-
-    Raises:
-        ValueError: an unknown network, or an impossible batch size or number of steps.
-        RuntimeError: the device ran out of memory.
+    Return a record with, by way, images_per_second, ms_per_step, peak_mb (`runtime.peak`) and spread (slowest and
+    fastest round); components (ms per step); speedup over plain. An unknown network, an impossible batch size or number
+    of steps is a ValueError, a device out of memory a RuntimeError.
     """
     device = runtime.device()
     steps = (300 if device.type == "cuda" else 30) if steps is None else steps
@@ -57,9 +49,16 @@ def benchmark(
         raise ValueError(f"{given}: a batch holds at least 2 images, and at least one step and round must be timed")
     precision = resolve_precision(precision, device, models.create(student, CLASSES))
     bench = _Bench(teacher, student, batch_size, steps, precision, device)
-    measured = [{way: bench.measure(way) for way in WAYS} for _ in range(rounds)]
-    timings, peaks = ({way: [figures[way][i] for figures in measured] for way in WAYS} for i in range(2))
-    seconds = {way: statistics.median(timings[way]) for way in WAYS}
+    timings, peaks = ({way: [] for way in WAYS} for _ in range(2))
+    for way in WAYS * rounds:
+        try:
+            taken, peak = bench.measure(way)
+        except torch.OutOfMemoryError as error:
+            where = f"{device} ran out of memory in the {way} way with {batch_size} images per step"
+            advice = f"a smaller --batch-size or a smaller pair, or free the device ({str(error).splitlines()[0]})"
+            raise RuntimeError(f"{where}: choose {advice}") from error
+        timings[way].append(taken), peaks[way].append(peak)
+    seconds = {way: median(timings[way]) for way in WAYS}
     settings = {"teacher": teacher, "student": student, "method": METHOD, "batch_size": batch_size, "steps": steps}
     settings |= {"rounds": rounds, "precision": precision, "workers": bench.workers}
     return make_record(
@@ -70,73 +69,81 @@ def benchmark(
         peak_mb={way: max(filter(None, peaks[way]), default=None) for way in WAYS},
         speedup={way: round(seconds["plain"] / seconds[way], 2) for way in ("live", "cached")},
         of_student_alone=round(seconds["student_alone"] / seconds["cached"], 3), components=bench.components(),
-        floor=bench.floor(seconds),
     )
+
+
+def random_images(count: int, classes: int, device: torch.device) -> ImageSet:
+    """Return images of 32x32, as many of each class as of any other."""
+    pixels = torch.randint(0, 256, (count, 3, 32, 32), dtype=torch.uint8, generator=runtime.generator("speed"))
+    names = tuple(map(str, range(classes)))
+    return ImageSet(pixels, torch.arange(count) % classes, names, (0.5,) * 3, (0.25,) * 3).to(device)
+
+
+def job_of(student: str, teacher: str | None, images: ImageSet, recipe: Recipe, plain: bool = False) -> Job:
+    """Return the job of a fresh student: with METHOD of a fresh teacher that answers live, or (None) from labels."""
+    ours = not plain and images.device.type in ("cuda", "cpu")
+    layout = torch.channels_last if ours else torch.contiguous_format
+    names = (student, teacher) if teacher else (student,)
+    created = (models.create(name, images.num_classes, seed=0) for name in names)
+    networks = [network.to(images.device, memory_format=layout).eval() for network in created]
+    objective, guide = losses.Objective(), NoTeacher()
+    if teacher:
+        with torch.no_grad():
+            examples = [network.features(images.batch(torch.arange(2, device=images.device))) for network in networks]
+        objective, guide = losses.objective(METHOD, *examples).to(images.device), FrozenTeacher(networks[1])
+    return Job(networks[0], objective, guide, images, None, recipe)
+
+
+def now(device: torch.device) -> float:
+    """Return the time in seconds at which the device has done what it was given."""
+    torch.get_device_module(device).synchronize()
+    return time.perf_counter()
 
 
 class _Bench:
     """One pair at one batch size, ready to be timed."""
 
     def __init__(self, teacher: str, student: str, batch_size: int, steps: int, precision: str, device):
-        self.batch_size, self.steps, self.device = batch_size, steps, device
+        self.pair, self.steps, self.device = (student, teacher), steps, device
         self.workers = min(8, runtime.cores())
         self.recipe = PAPER.but(batch_size=batch_size, precision=precision)
-        self.names = teacher, student
-        generator, size = torch.Generator().manual_seed(0), max(steps + 2, 4) * batch_size
-        pixels = torch.randint(0, 256, (size, 3, 32, 32), dtype=torch.uint8, generator=generator)
-        labels, names = torch.randint(0, CLASSES, (size,), generator=generator), tuple(map(str, range(CLASSES)))
-        self.images = ImageSet(pixels, labels, names, (0.5,) * 3, (0.25,) * 3).to(device)
+        self.images = random_images(max(steps + 2, 4) * batch_size, CLASSES, device)
         self.warm, self.timed = (self.images.subset(range(count * batch_size)) for count in (4, steps))
 
     def measure(self, way: str) -> tuple[float, float | None]:
         """Return (seconds per step, `runtime.peak`)."""
-        try:
-            return self._measure(way)
-        except torch.OutOfMemoryError as error:
-            where = f"{self.device} ran out of memory in the {way} way with {self.batch_size} images per step"
-            advice = f"a smaller --batch-size or a smaller pair, or free the device ({str(error).splitlines()[0]})"
-            raise RuntimeError(f"{where}: choose {advice}") from error
-
-    def _measure(self, way: str) -> tuple[float, float | None]:
-        plain = way == "plain"
+        plain, (student, teacher) = way == "plain", self.pair
         if not plain and self.device.type == "cpu":
             runtime.reuse_freed_memory()
-        layout = torch.contiguous_format if plain else torch.channels_last
-        networks = [models.create(name, CLASSES, seed=0).to(self.device, memory_format=layout) for name in self.names]
-        teacher, student = (network.eval() for network in networks)
-        with torch.no_grad():
-            examples = [network.features(self.warm.batch(torch.arange(2))) for network in (student, teacher)]
-        objective = losses.Objective() if way == "student_alone" else losses.objective(METHOD, *examples)
-        guide = NoTeacher() if way == "student_alone" else FrozenTeacher(teacher, self.batch_size)
+        job = job_of(student, None if way == "student_alone" else teacher, self.warm, self.recipe, plain)
         if way == "cached":
             place = "device" if self.device.type == "cuda" else "memory"
-            guide = StoredTeacher(teacher, self.images, self.recipe.precision, self.batch_size, place)
+            answers = self.images, self.recipe.precision, self.recipe.batch_size, place
+            job = replace(job, teacher=StoredTeacher(job.teacher.network, *answers))
             for images in (self.timed, self.warm):
                 for indices, views in batches(len(images), len(images), 0, 0):
-                    guide.prepare(indices, views)
-        job = Job(student, objective.to(self.device), guide, self.warm, None, self.recipe)
+                    job.teacher.prepare(indices, views)
         optimizer = make_optimizer(job)
         if plain:  # one weight after the other
             optimizer.param_groups[0].update(fused=False, foreach=False)
         runtime.reset_peak(self.device)  # and not later: what it gives back must be taken anew, which costs time
         if plain:
-            return self._plain(job, optimizer, teacher)
+            return self._plain(job, optimizer), runtime.peak(self.device)
         train_epoch(job, optimizer, 0)
-        start = self._now()
+        start = now(self.device)
         train_epoch(replace(job, train=self.timed), optimizer, 0)
-        return (self._now() - start) / self.steps, runtime.peak(self.device)
+        return (now(self.device) - start) / self.steps, runtime.peak(self.device)
 
-    def _plain(self, job: Job, optimizer: torch.optim.Optimizer, teacher) -> tuple[float, float | None]:
-        """Time public code's epoch after its first two batches."""
+    def _plain(self, job: Job, optimizer: torch.optim.Optimizer) -> float:
+        """Seconds per step of public code's epoch after its first two batches."""
         settings = {"shuffle": True, "num_workers": self.workers, "drop_last": True}
-        loader = DataLoader(PlainImages(self.images), self.batch_size, **settings)
+        loader = DataLoader(PlainImages(self.images), self.recipe.batch_size, **settings)
         job.model.train()
         for step, (images, labels) in enumerate(itertools.islice(loader, self.steps + 2)):
             if step == 2:
-                start = self._now()
+                start = now(self.device)
             images, labels = images.to(self.device), labels.to(self.device)
-            with torch.no_grad():
-                target = teacher.features(images)
+            target = job.teacher(images)
             output = job.model.features(images)
             loss, _ = job.objective(output, target, labels)
             optimizer.zero_grad()
@@ -144,58 +151,24 @@ class _Bench:
             optimizer.step()
             loss.item()
             (output.logits.argmax(dim=1) == labels).sum().item()
-            end = self._now()  # and not behind the loop, where the workers are sent home
-        return (end - start) / self.steps, runtime.peak(self.device)
-
-    def _now(self) -> float:
-        """Return the time in seconds at which the device has done what it was given."""
-        torch.get_device_module(self.device).synchronize()
-        return time.perf_counter()
+            end = now(self.device)  # and not behind the loop, where the workers are sent home
+        return (end - start) / self.steps
 
     def components(self) -> dict[str, float]:
-        """Milliseconds that a batch takes by itself: making it, and the live teacher's answer."""
-        network = models.create(self.names[0], CLASSES, seed=0).to(self.device, memory_format=torch.channels_last)
-        indices, views = next(iter(batches(len(self.images), self.batch_size, 0, 0, self.device)))
-        teacher, images = FrozenTeacher(network), self.images.batch(indices, views)
-
-        def answer():
+        """Milliseconds that a batch takes by itself, the median of ten: making it, and the live teacher's answer."""
+        teacher = job_of(*self.pair, self.images, self.recipe).teacher
+        indices, views = next(iter(batches(len(self.images), self.recipe.batch_size, 0, 0, self.device)))
+        seconds = {"data": [], "teacher": []}
+        for _ in range(10):
+            times = [now(self.device)]
+            images = self.images.batch(indices, views)
+            times.append(now(self.device))
             with autocast(self.device, self.recipe.precision):
                 teacher(images)
-
-        times = {"data": self._time(lambda: self.images.batch(indices, views)), "teacher": self._time(answer)}
-        return {name: round(milliseconds, 2) for name, milliseconds in times.items()}
-
-    def _time(self, call: Callable[[], object], repeats: int = 10, pick: Callable = statistics.median) -> float:
-        times = []
-        for _ in range(repeats):
-            start = self._now()
-            call()
-            times.append(self._now() - start)
-        return 1000 * pick(times)
-
-    def floor(self, seconds: dict[str, float]) -> dict:
-        """What a step costs at least: its multiply-accumulates, at the rate of a large matrix product in this type."""
-        images, macs = self.images.batch(torch.arange(2, device=self.device)), []
-        for name, learns in zip(self.names, (False, True), strict=True):
-            network = models.create(name, CLASSES, seed=0).to(self.device).train(learns)
-            with FlopCounterMode(display=False) as counter, torch.set_grad_enabled(learns):
-                logits = network(images)
-                if learns:
-                    logits.sum().backward()
-            macs.append(counter.get_total_flops() / 2 / len(images) * self.batch_size)
-        teacher, student = macs
-        dtype = torch.bfloat16 if self.recipe.precision == "bf16" else torch.float32
-        # on a slow core a product takes a third of a second
-        side, repeats = (8192, 50) if self.device.type == "cuda" else (2048, 5)
-        left, right = (torch.randn(side, side, device=self.device).to(dtype) for _ in range(2))
-        rate = side**3 / (self._time(lambda: left @ right, repeats, min) / 1000)  # what the machine can do at best
-        return {
-            "matrix_product_gmacs_per_second": round(rate / 1e9, 1),
-            "student_mmacs": round(student / 1e6, 1), "teacher_mmacs": round(teacher / 1e6, 1),
-            "ms_live": round(1000 * (teacher + student) / rate, 2), "ms_cached": round(1000 * student / rate, 2),
-            "share_live": round((teacher + student) / rate / seconds["live"], 3),
-            "share_cached": round(student / rate / seconds["cached"], 3),
-        }
+            times.append(now(self.device))
+            for name, (start, end) in zip(seconds, itertools.pairwise(times), strict=True):
+                seconds[name].append(end - start)
+        return {name: round(1000 * median(taken), 2) for name, taken in seconds.items()}
 
 
 class PlainImages(Dataset):
@@ -233,29 +206,25 @@ def speed_table(records: list[dict]) -> str:
     )
     rows = []
     for record in records:
-        rates, pair = record["images_per_second"], f"{record['teacher']} to {record['student']}"
+        rates = record["images_per_second"]
         times = [f"{rates[way]:,.0f} ({record['speedup'][way]:.2f})" for way in ("live", "cached")]
-        of_live = (record["components"]["teacher"] / record["ms_per_step"]["live"], record["floor"]["share_live"])
-        percent = [f"{share:.0%}" for share in (record["of_student_alone"], *of_live)]
+        of_live = record["components"]["teacher"] / record["ms_per_step"]["live"]
         hours = [f"{training_hours(record, way, methods=3, seeds=3):.0f}" for way in WAYS[:3]]
-        plain, alone = (f"{rates[way]:,.0f}" for way in ("plain", "student_alone"))
-        rows.append([pair, plain, *times, alone, *percent, " / ".join(hours)])
+        cells = [f"{record['teacher']} to {record['student']}", f"{rates['plain']:,.0f}", *times]
+        cells += [f"{rates['student_alone']:,.0f}", f"{record['of_student_alone']:.0%}", f"{of_live:.0%}"]
+        rows.append([*cells, " / ".join(hours)])
     heads = ["", "plain way", "live teacher", "stored teacher", "student alone", "stored, of alone"]
-    heads += ["teacher, of a live step", "arithmetic, of a live step", "hours: plain / live / stored"]
+    heads += ["teacher, of a live step", "hours: plain / live / stored"]
     text = "Training steps of DCD+KD on random images (32x32, 100 classes), in images per second; in brackets, times "
     text += "the plain way. Hours: 3 methods, 3 seeds, 240 epochs of 50,000 images, filling the store included. "
-    text += f"{'; '.join(machines)}.\n\n"
-    return text + markdown(heads, rows)
+    return f"{text}{'; '.join(machines)}.\n\n" + markdown(heads, rows)
 
 
-def training_hours(
-    record: dict, way: str, images: int = 50_000, epochs: int = 240, methods: int = 1, seeds: int = 1
-) -> float:
+def training_hours(record: dict, way: str, images=50_000, epochs=240, methods=1, seeds=1) -> float:
     """Return what a grid of students of one teacher costs in one of WAYS, from the rates of a benchmark's record.
 
     "cached" pays the teacher once for each distinct view of each image: of 162, an image shows 162 (1 - (1 - 1/162)^n)
-    in n epochs on average; methods share them all, seeds most of them.
-    """
+    in n epochs on average; methods share them all, seeds most of them."""
     seconds = images * epochs * methods * seeds / record["images_per_second"][way]
     if way == "cached":
         distinct = NUM_VIEWS * (1 - (1 - 1 / NUM_VIEWS) ** (epochs * seeds))

@@ -74,15 +74,13 @@ def tidy(records: list[dict]) -> pd.DataFrame:
         rows.append(_row(record, teacher["name"], method_label(record["config"]), key))
     serving = set()
     for key in groups:
-        teacher, _, setting, _, digest = key
-        for place, record in enumerate(trained):
-            if digest and record.get("final_weights") == digest:
-                rows.append(_row(record, teacher, "teacher", key) | {"student": key[1]})
-                serving.add(place)
-            if _setting(record) == setting and record["kind"] == "train":
-                rows.append(_row(record, teacher, "alone", key))
-                serving.add(place)
-    apart = {_setting(record) for place, record in enumerate(trained) if place not in serving}
+        teacher, student, setting, _, digest = key
+        taught = [record for record in trained if digest and record.get("final_weights") == digest]
+        alone = [record for record in trained if record["kind"] == "train" and _setting(record) == setting]
+        rows += [_row(record, teacher, "teacher", key) | {"student": student} for record in taught]
+        rows += [_row(record, teacher, "alone", key) for record in alone]
+        serving |= {id(record) for record in taught + alone}
+    apart = {_setting(record) for record in trained if id(record) not in serving}
     rows += [_row(record, None, "alone", (None, _setting(record))) for record in trained if _setting(record) in apart]
     table = pd.DataFrame(rows, columns=list(dict.fromkeys([*_COLUMNS, *(key for row in rows for key in row)])))
     table = table.astype(dict.fromkeys(("epochs", "batch_size", "seed"), "Int64"))
@@ -154,8 +152,7 @@ def gains(table: pd.DataFrame, against: str = "alone") -> pd.DataFrame:
     """Return what each method of a group gains over another under the same seeds, in the order of tables.
 
     Columns: method, title, reads (what its own loss compares: "logits", "pooled" or "maps"; "" for none), beside ("KD"
-    behind a plus, else ""), and n, mean, error, low and high of `paired`. Methods that share no seed with `against`
-    are left out. Errors are those of `paired`.
+    behind a plus, else ""), and those of `paired`, whose errors it has. Methods without a common seed are left out.
     """
     import pandas as pd
 
@@ -179,8 +176,8 @@ def _setting(record: dict) -> str:
     """What must be equal for runs to be compared: the images, the network but for its weights, and how was trained."""
     config = record["config"]
     network = {key: value for key, value in config["network"].items() if key != "weights"}
-    keys = ("train", "test", "recipe", "plain", "compile")
-    return json.dumps([network, *(config[key] for key in keys)], sort_keys=True)
+    settings = [config[key] for key in ("train", "test", "recipe", "plain", "compile")]
+    return json.dumps([network, *settings], sort_keys=True)
 
 
 def _row(record: dict, teacher: str | None, method: str, group: tuple) -> dict:
@@ -200,18 +197,16 @@ def _probe_rows(records: list[dict]) -> list[dict]:
     teacher, students alone or untrained) stand in each."""
     keys = ("kind", "state", "teacher", "student", "method", "seed", "accuracy", "train_accuracy", "C", "hardware")
     rows, groups = [], {}
-    for record in records:
-        if record["kind"] == "probe":
-            run, data = record["config"]["run"], record["data"]
-            row = {key: record[key] for key in (*keys, "source_accuracy")} | {"record": record}
-            row |= {"dataset": data["name"], "target": data["target"], "classes": data["classes"]}
-            row |= {"epochs": run.get("recipe", {}).get("epochs"), "torch": record["versions"]["torch"]}
-            row["images"] = f"{data['train']:,} training and {data['test']:,} test images"
-            transfer = (data["name"], data["target"], record["teacher"], record["student"])
-            setting = _setting({"config": run}) if record["method"] not in ("teacher", "random") else None
-            teacher = record.get("final_weights") if record["method"] == "teacher" else None
-            teacher = run.get("teacher", {}).get("weights", teacher)
-            rows.append((row, transfer, setting, teacher))
+    for record in (record for record in records if record["kind"] == "probe"):
+        run, data, method = record["config"]["run"], record["data"], record["method"]
+        row = {key: record[key] for key in (*keys, "source_accuracy")} | {"record": record, "dataset": data["name"]}
+        row |= {"target": data["target"], "classes": data["classes"], "torch": record["versions"]["torch"]}
+        row |= {"epochs": run.get("recipe", {}).get("epochs")}
+        row["images"] = f"{data['train']:,} training and {data['test']:,} test images"
+        transfer = (data["name"], data["target"], record["teacher"], record["student"])
+        setting = _setting({"config": run}) if method not in ("teacher", "random") else None
+        teacher = run.get("teacher", {}).get("weights", record.get("final_weights") if method == "teacher" else None)
+        rows.append((row, transfer, setting, teacher))
     for _, transfer, setting, teacher in sorted(rows, key=lambda row: row[3] is None):  # students of a teacher first
         places = groups.setdefault(transfer, {})
         if setting and (teacher or setting not in {place[0] for place in places}):
@@ -227,9 +222,8 @@ def _probe_rows(records: list[dict]) -> list[dict]:
 def _benchmark_rows(record: dict) -> list[dict]:
     row = {key: record[key] for key in ("kind", "state", "teacher", "student", "hardware", "precision")}
     row |= {"torch": record["versions"]["torch"], "dataset": "random images", "record": record}
-    group = json.dumps([record["teacher"], record["student"], record["hardware"]])
-    rates = record["images_per_second"].items()
-    return [row | {"method": way, "images_per_second": rate, "group": group} for way, rate in rates]
+    row["group"] = json.dumps([record["teacher"], record["student"], record["hardware"]])
+    return [row | {"method": way, "images_per_second": rate} for way, rate in record["images_per_second"].items()]
 
 
 def _departures(config: dict, data: dict) -> list[str]:
@@ -247,5 +241,5 @@ def _departures(config: dict, data: dict) -> list[str]:
 def markdown(heads: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
     """Return a Markdown table."""
     heads = list(heads)
-    lines = [f"| {' | '.join(heads)} |", "|---" * len(heads) + "|", *(f"| {' | '.join(row)} |" for row in rows)]
-    return "\n".join(lines) + "\n"
+    head, *lines = (f"| {' | '.join(row)} |\n" for row in (heads, *rows))
+    return "".join([head, "|---" * len(heads) + "|\n", *lines])

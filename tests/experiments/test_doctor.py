@@ -23,7 +23,7 @@ def clock(monkeypatch):
 
     clock = Clock()
     monkeypatch.setattr(doctor, "train_epoch", clock.train_epoch)
-    monkeypatch.setattr(doctor, "_now", lambda device: clock.now)
+    monkeypatch.setattr(doctor.speed, "now", lambda device: clock.now)
     monkeypatch.setenv("DCD_DEVICE", "cpu")
     clock.jobs = []
     return clock

@@ -15,10 +15,7 @@ PAIR = ("resnet14", "resnet8")
 
 @pytest.fixture(scope="module")
 def result():
-    with pytest.MonkeyPatch.context() as patch:
-        original = speed._Bench._time
-        patch.setattr(speed._Bench, "_time", lambda self, call, repeats=1, *rest: original(self, call, 1, *rest))
-        return speed.benchmark(*PAIR, batch_size=8, steps=2, rounds=1, precision="fp32")
+    return speed.benchmark(*PAIR, batch_size=8, steps=2, rounds=1, precision="fp32")
 
 
 def test_figures_follow_from_each_other(result):
@@ -28,6 +25,7 @@ def test_figures_follow_from_each_other(result):
         assert rate == pytest.approx(8000 / result["ms_per_step"][way], rel=0.01)
     assert result["speedup"]["cached"] == pytest.approx(rates["cached"] / rates["plain"], rel=0.02)
     assert result["of_student_alone"] == pytest.approx(rates["cached"] / rates["student_alone"], rel=0.02)
+    assert set(result["components"]) == {"data", "teacher"} and min(result["components"].values()) > 0
     assert result["kind"] == "benchmark" and result["hardware"] and result["versions"]["torch"]
 
 
@@ -38,15 +36,6 @@ def test_a_benchmark_is_a_record(result, tmp_path):
     text = report(tmp_path)
     assert f"| resnet14 to resnet8 | {result['images_per_second']['plain']:,.0f} |" in text
     assert f"({result['speedup']['cached']:.2f})" in text and "fp32, batch 8, median of 1 rounds" in text
-
-
-def test_the_floor_counts_the_multiply_accumulates_of_a_step(result):
-    floor = result["floor"]
-    # of resnet8 with 100 classes at 32x32: 12.5 million a pass; a backward pass has two, but for the images' gradient
-    stem = 3 * 16 * 9 * 32 * 32 / 1e6
-    forward = floor["student_mmacs"] / 8
-    assert forward == pytest.approx(3 * 12.51 - stem, rel=0.01)
-    assert floor["ms_live"] > floor["ms_cached"] > 0 and floor["share_cached"] > 0
 
 
 def test_the_plain_way_decodes_and_augments_image_by_image():
@@ -130,7 +119,7 @@ def test_hours_of_a_grid():
     ],
 )
 def test_impossible_settings(arguments, says):
-    with pytest.raises(ValueError, match=says.replace("(", r"\(").replace(")", r"\)")):
+    with pytest.raises(ValueError, match=says):
         speed.benchmark(**{"teacher": "resnet14", "student": "resnet8", **arguments})
 
 

@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from dcd_utils import data, distributed, experiments, files, losses, models, runtime, training
-from dcd_utils.experiments import doctor, speed, workers
+from dcd_utils.experiments import doctor, speed
 from dcd_utils.experiments.export import FORMATS
 from dcd_utils.experiments.plan import begin_teacher, fine_tuning
 from dcd_utils.experiments.report import draw, fill, speed_table
@@ -101,7 +101,9 @@ def _parser() -> argparse.ArgumentParser:
     start += "each class it is used as it is; another classifier is replaced, and the teacher fine-tuned first"
     add("--teacher-weights", metavar="FILE", help=start)
 
-    add = command(_reproduce, "pairs x methods x seeds, one record per run; resumable", common, stored, several)
+    grid = "pairs x methods x seeds, one record per run; resumable, and several shells that call it share the runs "
+    grid += "(on a CPU, each with OMP_NUM_THREADS=1)"
+    add = command(_reproduce, grid, common, stored, several)
     add("--pairs", nargs="+", metavar="TEACHER:STUDENT", help="for instance resnet56:resnet20")
     methods = f"alone, {', '.join(losses.names())}, any of them with +kd; all, all+kd: every one; settings behind "
     methods += "an @: dcd@alpha=0.25,max_scale=20 or dcd@weight=2"
@@ -110,7 +112,6 @@ def _parser() -> argparse.ArgumentParser:
     add("--teacher-seed", type=int, help="instead of the profile's; one teacher serves all students")
     start += "; TEACHER= may be left out where there is one"
     add("--teacher-weights", nargs="+", default=[], metavar="[TEACHER=]FILE", help=start)
-    add("--jobs", type=int, default=1, help="processes of one thread each (for CPUs); default: 1")
 
     probing = "linear classifiers on frozen networks, for a data set they never saw"
     add = command(_transfer, probing, common, pair, several)
@@ -221,10 +222,8 @@ def _distill(options) -> None:
 def _reproduce(options) -> None:
     dataset = experiments.profile(options.profile, options.dataset).dataset
     options.results = Path(options.results or files.data_dir() / "records" / dataset)
-    if options.jobs > 1 and distributed.world() > 1:
-        raise ValueError("--jobs divides the runs among processes, torchrun each batch of a run: leave one of them out")
     try:
-        workers.share(_train_grid, options, options.jobs)
+        _train_grid(options)
     except RuntimeError:
         with contextlib.suppress(ValueError, OSError):
             print(experiments.report(options.results))  # what failed is in it, beside what did not

@@ -16,7 +16,7 @@ import pytest
 from dcd_utils import __main__ as command_line
 from dcd_utils import data, experiments, models, training
 from dcd_utils.__main__ import main
-from dcd_utils.experiments import doctor, speed, workers
+from dcd_utils.experiments import doctor, speed
 from dcd_utils.experiments.report import report, speed_table
 from dcd_utils.records import read_record
 from dcd_utils.training import stages
@@ -80,7 +80,7 @@ COMMANDS = {
         experiments,
         "reproduce",
         [*COMMON, *CACHE, "--pairs", "resnet14:resnet8", "vgg8:resnet8", "--methods", "kd", "at"]
-        + ["--seeds", "7", "8", "--label", "mine", "--results", "r", "--teacher-seed", "9", "--jobs", "1"]
+        + ["--seeds", "7", "8", "--label", "mine", "--results", "r", "--teacher-seed", "9"]
         + ["--teacher-weights", "vgg8=f"],
     ),
     "transfer": (
@@ -168,14 +168,6 @@ def test_sizes_of_shapes_reach_them(shapes, monkeypatch):
     assert [arguments[3] for arguments in calls] == [training.QUICK_TEACHER] * 2, "as the profile has it"
 
 
-def test_jobs_reach_the_processes(monkeypatch, tmp_path):
-    asked = []
-    monkeypatch.setattr(workers, "share", lambda work, options, jobs: asked.append((work.__name__, jobs)))
-    monkeypatch.setattr(experiments, "report", lambda folder: "")
-    assert main(["reproduce", "--jobs", "3", "--results", str(tmp_path)]) == 0
-    assert asked == [("_train_grid", 3)]
-
-
 def test_a_grid_on_held_out_images_says_so(small_shapes, shapes, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(experiments.Profile, "load", lambda self, **options: shapes)
     grid = ["--pairs", "resnet8:resnet8", "--methods", "alone", "--seeds", "0", "--hold-out", "180", *QUICKLY]
@@ -191,7 +183,6 @@ WRONG = {
     "no epoch": (["train", "--epochs", "0"], "epochs=0"),
     "a side of shapes": (["train", "--side", "64"], "only files of your own take --side"),
     "a size of CIFAR-100": (["train", "--dataset", "cifar100", "--train-size", "5"], "has the size it has"),
-    "no process": (["reproduce", "--jobs", "0"], "--jobs 0"),
     "an unknown profile": (["reproduce", "--profile", "fast"], "choose one of quick, full"),
     "an unknown student": (["distill", "--student", "resnet9"], "resnet8, resnet14"),
     "a student of larger images": (
@@ -431,8 +422,9 @@ def test_a_killed_grid_goes_on_to_the_same_figures(shell, tmp_path):
 
 
 @pytest.mark.timeout(900)
-def test_processes_share_a_grid_and_train_each_run_once(shell, tmp_path):
-    output = finish(shell(tmp_path, "--methods", "alone", "kd", "dcd", "--epochs", "2", "--jobs", "2"))
+def test_shells_share_a_grid_and_train_each_run_once(shell, tmp_path):
+    processes = [shell(tmp_path, "--methods", "alone", "kd", "dcd", "--epochs", "2") for _ in range(2)]
+    output = "".join(map(finish, processes))
     assert len(figures(tmp_path / "r")) == 3 and "| DCD |" in output
     # teacher and student alone are the same run here: same network, seed and recipe
     trained = sorted(line.split(":")[0] for line in output.splitlines() if " after 2 epochs" in line)
@@ -450,44 +442,13 @@ def test_two_processes_that_finish_the_same_run_write_one_whole_record(shell, tm
     assert {state for state, *_ in found.values()} == {"finished"}, "and nothing else lies in the folder"
 
 
-@pytest.mark.timeout(900)
-def test_workers_end_with_their_parent(shell, tmp_path):
-    process = shell(tmp_path, "--methods", "alone", "kd", "--epochs", "500", "--jobs", "2")
-    run = wait_for(process, tmp_path, "runs/*/checkpoint-*.pt")
-    process.kill()
-    process.wait()
-    time.sleep(3)
-    last = (run / "result.json").stat().st_mtime_ns
-    time.sleep(5)  # an epoch takes a fraction of that
-    assert (run / "result.json").stat().st_mtime_ns == last and read_record(run / "result.json")["state"] == "running"
-
-
 @pytest.mark.skipif(os.name == "nt", reason="signals of POSIX")
 @pytest.mark.timeout(900)
-@pytest.mark.parametrize("jobs", ["1", "2"])
-def test_ctrl_c_in_a_terminal_stops_every_process_without_a_traceback(shell, tmp_path, jobs):
-    process = shell(tmp_path, "--methods", "alone", "kd", "--epochs", "500", "--jobs", jobs)
+def test_ctrl_c_in_a_terminal_stops_the_process_without_a_traceback(shell, tmp_path):
+    process = shell(tmp_path, "--methods", "alone", "kd", "--epochs", "500")
     run = wait_for(process, tmp_path, "runs/*/checkpoint-*.pt")
-    time.sleep(2)  # let the other worker go past its imports
     os.killpg(process.pid, signal.SIGINT)
     output, _ = process.communicate(timeout=100)
     assert process.returncode == 130 and "the same command goes on after it" in output
     assert "Traceback" not in output, output
     assert read_record(run / "result.json")["state"] == "running"
-
-
-class Answers(list):
-    put = list.append
-
-
-def test_a_process_of_many_answers_what_is_wrong(small_shapes, monkeypatch, tmp_path):
-    monkeypatch.setattr(workers.torch, "set_num_threads", lambda number: None)
-    for methods, expected in ((["dcb"], 'method "dcb" does not exist'), (["alone"], None)):
-        answers = Answers()
-        options = command_line._parser().parse_args(
-            ["reproduce", "--pairs", "resnet8:resnet8", "--methods", *methods, "--seeds", "0", *QUICKLY]
-            + ["--results", str(tmp_path)]
-        )
-        workers._answer("dcd_utils.__main__", "_train_grid", options, answers)
-        [answer] = answers
-        assert answer is expected if expected is None else expected in answer

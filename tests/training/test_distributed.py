@@ -153,7 +153,6 @@ FAULTS = {
     "too small a batch": ([["train", *QUICKLY, "--batch-size", "2"]] * 2, "at least 2 for each"),
     "other data": ([["train", *QUICKLY], ["train", *QUICKLY, "--train-size", "95"]], "another run: train is"),
     "a command for one": ([["report"]] * 2, "leave torchrun out"),
-    "two ways at once": ([["reproduce", "--jobs", "2"]] * 2, "--jobs divides the runs"),
     "an unknown option": ([["train", "--speed", "9"]] * 2, "unrecognized arguments: --speed"),
 }
 

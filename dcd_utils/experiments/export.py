@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import io
 import json
 import os
 import statistics
@@ -22,7 +21,7 @@ from dcd_utils.models.weights import packed
 from dcd_utils.records import read_record
 from dcd_utils.training.runs import RECORD, Run
 
-FORMATS = {"onnx": ".onnx", "torchscript": ".pt", "safetensors": ".safetensors"}
+FORMATS = {"onnx": ".onnx", "safetensors": ".safetensors"}
 
 
 @dataclass(frozen=True)
@@ -51,13 +50,13 @@ class Exported:
 def export(run: Run | str | os.PathLike, to: str = "onnx", path: str | os.PathLike | None = None) -> Exported:
     """Write the network of a finished run into one file, after checking that the file answers as the network does.
 
-    An ONNX or TorchScript file takes float32 images [B, 3, H, W], RGB in 0..1, any B, and gives logits [B, classes]; it
-    carries the names of the classes with it. A safetensors file holds the weights under plain names; its metadata has
+    An ONNX file takes float32 images [B, 3, H, W], RGB in 0..1, any B, and gives logits [B, classes]; it carries the
+    names of the classes with it. A safetensors file holds the weights under plain names; its metadata has
     the network's name, the classes, and mean and std for the normalisation.
 
     Args:
         run: what `training.distill` returned, or the folder of a run.
-        to: "onnx" (for onnxruntime and others), "torchscript" (for PyTorch without this package) or "safetensors".
+        to: "onnx" (for onnxruntime and others) or "safetensors".
         path: None: `data/exports/<name of the run>.<ending>`.
 
     Raises:
@@ -166,19 +165,13 @@ def _onnx(network: _Normalised, images: Tensor, about: dict[str, str]) -> tuple[
     return content, lambda images: torch.from_numpy(session.run(None, {"images": images.numpy()})[0])
 
 
-def _torchscript(network: _Normalised, images: Tensor, about: dict[str, str]) -> tuple[bytes, Callable]:
-    buffer = io.BytesIO()
-    torch.jit.save(torch.jit.trace(network, (images,)), buffer, _extra_files={"about.json": json.dumps(about)})
-    return buffer.getvalue(), torch.jit.load(io.BytesIO(buffer.getvalue()))
-
-
 def _safetensors(network: _Normalised, images: Tensor, about: dict[str, str]) -> tuple[bytes, Callable]:
     content, twin = packed(network.network, about), copy.deepcopy(network)
     twin.network.load_state_dict(load(content))
     return content, twin
 
 
-_WRITERS = {"onnx": _onnx, "torchscript": _torchscript, "safetensors": _safetensors}
+_WRITERS = {"onnx": _onnx, "safetensors": _safetensors}
 
 
 def _milliseconds(answers: list[Callable[[Tensor], Tensor]], image: Tensor) -> list[float]:

@@ -38,9 +38,6 @@ class Network(nn.Module):
             raise ValueError(f"images are {tuple(images.shape)}: expected [B, 3, H, W], H and W of at least 16 pixels")
         return self._run(images, preactivation)
 
-    def _run(self, images: Tensor, preactivation: bool) -> Features:
-        raise NotImplementedError
-
     def forward(self, images: Tensor) -> Tensor:
         return self.features(images).logits
 

@@ -14,11 +14,8 @@ class VGG(Network):
 
     def __init__(self, convolutions: tuple[int, int, int, int, int], num_classes: int):
         super().__init__()
-        self.block0 = self._stage(convolutions[0], 3, 64)
-        self.block1 = self._stage(convolutions[1], 64, 128)
-        self.block2 = self._stage(convolutions[2], 128, 256)
-        self.block3 = self._stage(convolutions[3], 256, 512)
-        self.block4 = self._stage(convolutions[4], 512, 512)
+        for index, channels in enumerate(((3, 64), (64, 128), (128, 256), (256, 512), (512, 512))):
+            self.add_module(f"block{index}", self._stage(convolutions[index], *channels))
         self.classifier = nn.Linear(512, num_classes)
         init_convolutions(self)
         nn.init.normal_(self.classifier.weight, std=0.01)

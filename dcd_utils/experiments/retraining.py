@@ -8,11 +8,10 @@ from typing import TYPE_CHECKING
 
 from dcd_utils import data, files, models
 from dcd_utils.data import ImageSet
-from dcd_utils.experiments.methods import method_label, settings_of
 from dcd_utils.records import read_record
 from dcd_utils.training import api
 from dcd_utils.training.recipe import Recipe
-from dcd_utils.training.runs import RECORD, WEIGHTS, Run
+from dcd_utils.training.runs import RECORD, Run
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -31,14 +30,13 @@ def train_anew(record: dict, train: ImageSet, test: ImageSet, run_dir: Path) -> 
     recipe, seed, choices = Recipe(**config["recipe"]), config["seed"], {"run_dir": run_dir, "retrain": True}
     if record["kind"] == "train":
         return api.train(network, train, test, recipe, seed, **choices)
-    method, options, weights = settings_of(method_label(config))
     teacher = models.create(config["teacher"]["name"], train.num_classes)
     digest = config["teacher"]["weights"]
     (name,) = (name for name, other in course_records().items() if other["final_weights"] == digest)
-    models.load_weights(teacher, files.course_dir() / name / WEIGHTS)
+    models.load_weights(teacher, files.course_dir() / name)
     teacher.classes = train.classes
-    choices |= {"options": options, "weights": weights}
-    return api.distill(network, teacher, train, test, method, recipe, seed, **choices)
+    choices |= {"options": config["options"], "weights": config["weights"]}
+    return api.distill(network, teacher, train, test, config["method"], recipe, seed, **choices)
 
 
 def retrain(names: list[str] | None = None) -> pd.DataFrame:

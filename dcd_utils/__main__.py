@@ -220,18 +220,6 @@ def _distill(options) -> None:
 
 
 def _reproduce(options) -> None:
-    dataset = experiments.profile(options.profile, options.dataset).dataset
-    options.results = Path(options.results or files.data_dir() / "records" / dataset)
-    try:
-        _train_grid(options)
-    except RuntimeError:
-        with contextlib.suppress(ValueError, OSError):
-            print(experiments.report(options.results))  # what failed is in it, beside what did not
-        raise
-    print(distributed.from_first(lambda: experiments.report(options.results)))
-
-
-def _train_grid(options) -> None:
     profile, train, test = _prepare(options)
     pairs = [tuple(pair.split(":")) for pair in options.pairs or [f"{profile.teacher}:{profile.student}"]]
     if wrong := [":".join(pair) for pair in pairs if len(pair) != 2]:
@@ -243,11 +231,17 @@ def _train_grid(options) -> None:
         raise ValueError(f"--teacher-weights: write TEACHER=FILE for each of {', '.join(teachers)}")
     weights.update(zip(teachers, unnamed, strict=False))  # at most one, for the only teacher
     teacher_seed = profile.teacher_seed if options.teacher_seed is None else options.teacher_seed
-    experiments.reproduce(
-        pairs, options.methods, profile.seeds, train, test, profile.recipe, options.results,
-        profile.teacher_recipe, teacher_seed, weights, **_chosen(options, "cache", "retrain"),
-        execution=profile.execution,
-    )
+    results = Path(options.results or files.data_dir() / "records" / profile.dataset)
+    try:
+        experiments.reproduce(
+            pairs, options.methods, profile.seeds, train, test, profile.recipe, results, profile.teacher_recipe,
+            teacher_seed, weights, **_chosen(options, "cache", "retrain"), execution=profile.execution,
+        )
+    except RuntimeError:
+        with contextlib.suppress(ValueError, OSError):
+            print(experiments.report(results))  # what failed is in it, beside what did not
+        raise
+    print(distributed.from_first(lambda: experiments.report(results)))
 
 
 def _transfer(options) -> None:

@@ -21,8 +21,6 @@ from dcd_utils.models.weights import packed
 from dcd_utils.records import read_record
 from dcd_utils.training.runs import RECORD, Run
 
-FORMATS = {"onnx": ".onnx", "safetensors": ".safetensors"}
-
 
 @dataclass(frozen=True)
 class Exported:
@@ -67,8 +65,8 @@ def export(run: Run | str | os.PathLike, to: str = "onnx", path: str | os.PathLi
     """
     if to not in FORMATS:
         raise ValueError(f'"{to}" was given: export to one of {", ".join(FORMATS)}')
-    if path is not None and (Path(path).is_dir() or Path(path).suffix in {*FORMATS.values()} - {FORMATS[to]}):
-        raise ValueError(f'"{path}" was given for a file of {to}: name a file that ends in {FORMATS[to]}')
+    if path is not None and (Path(path).is_dir() or Path(path).suffix[1:] in {*FORMATS} - {to}):
+        raise ValueError(f'"{path}" was given for a file of {to}: name a file that ends in .{to}')
     run = run if isinstance(run, Run) else _read_run(Path(run))
     config, data = run.config, run.record["data"]
     networks = {"student" if "teacher" in config else "network": (run.model, config["network"])}
@@ -86,11 +84,10 @@ def export(run: Run | str | os.PathLike, to: str = "onnx", path: str | os.PathLi
         if not difference <= 1e-3 * max(1.0, expected.abs().max().item()):
             raise RuntimeError(f"not written: the {to} file's logits differ by {difference:.3g} from the network's")
         times = _milliseconds([answer for _, answer, _ in made], images[:1])
-    path = Path(path or files.data_dir() / "exports" / f"{run.run_dir.resolve().name}{FORMATS[to]}")
+    path = Path(path or files.data_dir() / "exports" / f"{run.run_dir.resolve().name}.{to}")
     files.write_whole(path, content)
-    names = [facts["name"] for _, facts in networks.values()]
-    figures = zip(names, [len(file) for file, *_ in made], times, strict=True)
-    measured = dict(zip(networks, figures, strict=True))
+    rows = zip(networks.items(), made, times, strict=True)
+    measured = {role: (facts["name"], len(file), ms) for (role, (_, facts)), (file, *_), ms in rows}
     return Exported(path, difference, torch.get_num_threads(), measured)
 
 
@@ -116,7 +113,7 @@ def _made(network: nn.Module, facts: dict, data: dict, to: str, images: Tensor) 
         about |= {"mean": data["mean"], "std": data["std"], "input": "(RGB in 0..1 - mean) / std"}
     about = {key: value if isinstance(value, str) else json.dumps(value) for key, value in about.items()}
     try:
-        return *_WRITERS[to](network, images, about), network
+        return *FORMATS[to](network, images, about), network
     except (ImportError, OSError):
         raise
     except Exception as error:  # each exporter has its own kinds, for what it cannot express
@@ -171,7 +168,7 @@ def _safetensors(network: _Normalised, images: Tensor, about: dict[str, str]) ->
     return content, twin
 
 
-_WRITERS = {"onnx": _onnx, "safetensors": _safetensors}
+FORMATS = {"onnx": _onnx, "safetensors": _safetensors}
 
 
 def _milliseconds(answers: list[Callable[[Tensor], Tensor]], image: Tensor) -> list[float]:

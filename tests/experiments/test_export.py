@@ -54,7 +54,7 @@ READERS = {"onnx": as_onnx, "safetensors": as_safetensors}
 @pytest.mark.parametrize("to", FORMATS)
 def test_the_file_answers_as_the_trained_network_for_any_number_of_images(distilled, tiny_sets, tmp_path, to):
     exported = experiments.export(distilled, to)
-    assert exported.path == tmp_path / "data" / "exports" / f"{distilled.run_dir.name}{FORMATS[to]}"
+    assert exported.path == tmp_path / "data" / "exports" / f"{distilled.run_dir.name}.{to}"
     for count in (1, 5):
         with torch.no_grad():
             logits, about = READERS[to](exported.path, unit_images(tiny_sets[1], count))
@@ -154,11 +154,11 @@ def test_what_cannot_be_exported_leaves_no_file(distilled, tmp_path, monkeypatch
 
 
 def test_a_file_that_answers_otherwise_is_not_written(distilled, tmp_path, monkeypatch):
-    def shifted(*arguments, original=experiments.export.__globals__["_WRITERS"]["safetensors"]):
+    def shifted(*arguments, original=FORMATS["safetensors"]):
         content, answer = original(*arguments)
         return content, lambda images: answer(images) + 0.1
 
-    monkeypatch.setitem(experiments.export.__globals__["_WRITERS"], "safetensors", shifted)
+    monkeypatch.setitem(FORMATS, "safetensors", shifted)
     with pytest.raises(RuntimeError, match="differ by 0.1"):
         experiments.export(distilled, "safetensors", tmp_path / "file")
     assert not (tmp_path / "file").exists()

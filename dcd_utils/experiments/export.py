@@ -6,10 +6,11 @@ import copy
 import json
 import os
 import statistics
-import time
+import timeit
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -176,8 +177,5 @@ def _milliseconds(answers: list[Callable[[Tensor], Tensor]], image: Tensor) -> l
     times: list[list[float]] = [[] for _ in answers]
     for _ in range(5):
         for answer, taken in zip(answers, times, strict=True):
-            for call in range(10):
-                start = time.perf_counter()
-                answer(image)
-                taken += [1000 * (time.perf_counter() - start)] * (call > 1)
-    return [*map(statistics.median, times)]
+            taken += timeit.repeat(partial(answer, image), number=1, repeat=10)[2:]
+    return [1000 * statistics.median(taken) for taken in times]

@@ -101,7 +101,9 @@ def _parser() -> argparse.ArgumentParser:
     start += "each class it is used as it is; another classifier is replaced, and the teacher fine-tuned first"
     add("--teacher-weights", metavar="FILE", help=start)
 
-    add = command(_reproduce, "pairs x methods x seeds; resumable, shared by several shells", common, stored, several)
+    grid = "pairs x methods x seeds, one record per run; resumable, and several shells that call it share the runs "
+    grid += "(on a CPU, each with OMP_NUM_THREADS=1)"
+    add = command(_reproduce, grid, common, stored, several)
     add("--pairs", nargs="+", metavar="TEACHER:STUDENT", help="for instance resnet56:resnet20")
     methods = f"alone, {', '.join(losses.names())}, any of them with +kd; all, all+kd: every one; settings behind "
     methods += "an @: dcd@alpha=0.25,max_scale=20 or dcd@weight=2"
@@ -213,18 +215,6 @@ def _distill(options) -> None:
 
 
 def _reproduce(options) -> None:
-    dataset = experiments.profile(options.profile, options.dataset).dataset
-    options.results = Path(options.results or files.data_dir() / "records" / dataset)
-    try:
-        _train_grid(options)
-    except RuntimeError:
-        with contextlib.suppress(ValueError, OSError):
-            print(experiments.report(options.results))  # what failed is in it, beside what did not
-        raise
-    print(distributed.from_first(lambda: experiments.report(options.results)))
-
-
-def _train_grid(options) -> None:
     profile, train, test = _prepare(options)
     pairs = [tuple(pair.split(":")) for pair in options.pairs or [f"{profile.teacher}:{profile.student}"]]
     if wrong := [":".join(pair) for pair in pairs if len(pair) != 2]:
@@ -236,11 +226,17 @@ def _train_grid(options) -> None:
         raise ValueError(f"--teacher-weights: write TEACHER=FILE for each of {', '.join(teachers)}")
     weights.update(zip(teachers, unnamed, strict=False))  # at most one, for the only teacher
     teacher_seed = profile.teacher_seed if options.teacher_seed is None else options.teacher_seed
-    experiments.reproduce(
-        pairs, options.methods, profile.seeds, train, test, profile.recipe, options.results,
-        profile.teacher_recipe, teacher_seed, weights, **_chosen(options, "cache", "retrain"),
-        execution=profile.execution,
-    )
+    results = Path(options.results or files.data_dir() / "records" / profile.dataset)
+    try:
+        experiments.reproduce(
+            pairs, options.methods, profile.seeds, train, test, profile.recipe, results, profile.teacher_recipe,
+            teacher_seed, weights, **_chosen(options, "cache", "retrain"), execution=profile.execution,
+        )
+    except RuntimeError:
+        with contextlib.suppress(ValueError, OSError):
+            print(experiments.report(results))  # what failed is in it, beside what did not
+        raise
+    print(distributed.from_first(lambda: experiments.report(results)))
 
 
 def _transfer(options) -> None:

@@ -7,14 +7,11 @@ from typing import Any
 
 from dcd_utils import files, runtime
 
-KINDS = ("train", "distill", "weights", "probe", "benchmark")
-STATES = ("running", "finished", "failed", "not_applicable")
-
 
 def make_record(config: dict, data: dict, state: str = "finished", **results: Any) -> dict[str, Any]:
-    """Return a record: the config with its "kind" (one of KINDS), a state (one of STATES), what the data is called and
-    how much there is of it (name, train, test), what computed, when, and results such as accuracy (%), the reason of a
-    failure, or a history (a list of rows)."""
+    """Return a record: the config with its "kind" (train, distill, weights, probe, benchmark), a state (running,
+    finished, failed, not_applicable), what the data is called and how much there is of it (name, train, test), what
+    computed, when, and results such as accuracy (%), the reason of a failure, or a history (a list of rows)."""
     return {
         "kind": config["kind"], "state": state, "data": data, "config": config,
         "hardware": runtime.hardware(), "versions": runtime.versions(), "date": datetime.date.today().isoformat(),

@@ -42,7 +42,7 @@ def test_every_command_works(small_shapes, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(doctor, "images_per_second", lambda network, *_: 10.0)
     assert main(["doctor"]) == 0
     said = capsys.readouterr().out
-    assert f"         data: {tmp_path / 'data'}\n" in said and "resnet8: images/s in training: 10 with" in said
+    assert f"         data: {tmp_path / 'data'}\n" in said and "resnet8: 10 images/s in training" in said
     assert main(["train", "--network", "resnet8", "--run-dir", str(tmp_path / "run"), *QUICKLY]) == 0
     assert f"kept in {tmp_path / 'run'}" in capsys.readouterr().out
     assert read_record(tmp_path / "run" / "result.json")["state"] == "finished"

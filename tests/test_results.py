@@ -39,7 +39,8 @@ def test_records_are_whole_and_named_by_what_they_are():
     assert len(paths) > 200
     for path in paths:
         record = records.read_record(path)
-        assert record["kind"] in records.KINDS and record["state"] in ("finished", "not_applicable")
+        assert record["kind"] in ("train", "distill", "weights", "probe", "benchmark")
+        assert record["state"] in ("finished", "not_applicable")
         if record["kind"] in ("train", "distill", "weights"):
             assert path.name == _file_name(record["config"])
         if record.get("history"):

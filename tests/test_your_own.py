@@ -60,5 +60,5 @@ def test_the_page_leads_from_a_folder_to_an_exported_student(tmp_path, monkeypat
     assert "my_images: 32 training and 8 test images of 64x64, 2 classes" in printed
     assert "torchvision/resnet18: its classifier is fresh" in printed and "| DCD+KD |" in printed
     assert "teacher  torchvision/resnet18" in printed and re.search("^(ants|bees)$", printed, re.MULTILINE)
-    for name in ("my_images.png", "student.onnx", "small.pt"):
+    for name in ("my_images.png", "student.onnx", "small.onnx"):
         assert (tmp_path / name).stat().st_size > 5000

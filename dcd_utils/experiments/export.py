@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import io
 import json
 import os
 import timeit
@@ -22,8 +21,6 @@ from dcd_utils import files, models
 from dcd_utils.models.weights import packed
 from dcd_utils.records import read_record
 from dcd_utils.training.runs import RECORD, Run
-
-FORMATS = {"onnx": ".onnx", "torchscript": ".pt", "safetensors": ".safetensors"}
 
 
 @dataclass(frozen=True)
@@ -51,13 +48,13 @@ class Exported:
 def export(run: Run | str | os.PathLike, to: str = "onnx", path: str | os.PathLike | None = None) -> Exported:
     """Write the network of a finished run into one file, after checking that the file answers as the network does.
 
-    An ONNX or TorchScript file takes float32 images [B, 3, H, W], RGB in 0..1, any B, and gives logits [B, classes]; it
-    carries the names of the classes with it. A safetensors file holds the weights under plain names; its metadata has
+    An ONNX file takes float32 images [B, 3, H, W], RGB in 0..1, any B, and gives logits [B, classes]; it carries the
+    names of the classes with it. A safetensors file holds the weights under plain names; its metadata has
     the network's name, the classes, and mean and std for the normalisation.
 
     Args:
         run: what `training.distill` returned, or the folder of a run.
-        to: "onnx" (for onnxruntime and others), "torchscript" (for PyTorch without this package) or "safetensors".
+        to: "onnx" (for onnxruntime and others) or "safetensors".
         path: None: `data/exports/<name of the run>.<ending>`.
 
     Raises, before any file is written, ValueError: an unknown format, no finished run, a network of your own in a
@@ -66,8 +63,8 @@ def export(run: Run | str | os.PathLike, to: str = "onnx", path: str | os.PathLi
     """
     if to not in FORMATS:
         raise ValueError(f'"{to}" was given: export to one of {", ".join(FORMATS)}')
-    if path is not None and (Path(path).is_dir() or Path(path).suffix in {*FORMATS.values()} - {FORMATS[to]}):
-        raise ValueError(f'"{path}" was given for a file of {to}: name a file that ends in {FORMATS[to]}')
+    if path is not None and (Path(path).is_dir() or Path(path).suffix[1:] in {*FORMATS} - {to}):
+        raise ValueError(f'"{path}" was given for a file of {to}: name a file that ends in .{to}')
     run = run if isinstance(run, Run) else _read_run(Path(run))
     config, data = run.config, run.record["data"]
     networks = {"student" if "teacher" in config else "network": (run.model, config["network"])}
@@ -87,7 +84,7 @@ def export(run: Run | str | os.PathLike, to: str = "onnx", path: str | os.PathLi
         calls = [partial(answer, images[:1]) for _, answer, _ in made]
         rows = [[timeit.repeat(call, number=1, repeat=10)[2:] for call in calls] for _ in range(5)]  # two warm up
         times = (1000 * np.median(rows, axis=(0, 2))).tolist()
-    path = Path(path or files.data_dir() / "exports" / f"{run.run_dir.resolve().name}{FORMATS[to]}")
+    path = Path(path or files.data_dir() / "exports" / f"{run.run_dir.resolve().name}.{to}")
     files.write_whole(path, content)
     each = zip(networks.items(), made, times, strict=True)
     measured = {role: (facts["name"], len(file), ms) for (role, (_, facts)), (file, *_), ms in each}
@@ -116,7 +113,7 @@ def _made(network: nn.Module, facts: dict, data: dict, to: str, images: Tensor) 
         about |= {"mean": data["mean"], "std": data["std"], "input": "(RGB in 0..1 - mean) / std"}
     about = {key: value if isinstance(value, str) else json.dumps(value) for key, value in about.items()}
     try:
-        return *_WRITERS[to](network, images, about), network
+        return *FORMATS[to](network, images, about), network
     except (ImportError, OSError):
         raise
     except Exception as error:  # each exporter has its own kinds, for what it cannot express
@@ -164,16 +161,10 @@ def _onnx(network: _Normalised, images: Tensor, about: dict[str, str]) -> tuple[
     return content, lambda images: torch.from_numpy(session.run(None, {"images": images.numpy()})[0])
 
 
-def _torchscript(network: _Normalised, images: Tensor, about: dict[str, str]) -> tuple[bytes, Callable]:
-    buffer = io.BytesIO()
-    torch.jit.save(torch.jit.trace(network, (images,)), buffer, _extra_files={"about.json": json.dumps(about)})
-    return buffer.getvalue(), torch.jit.load(io.BytesIO(buffer.getvalue()))
-
-
 def _safetensors(network: _Normalised, images: Tensor, about: dict[str, str]) -> tuple[bytes, Callable]:
     content, twin = packed(network.network, about), copy.deepcopy(network)
     twin.network.load_state_dict(load(content))
     return content, twin
 
 
-_WRITERS = {"onnx": _onnx, "torchscript": _torchscript, "safetensors": _safetensors}
+FORMATS = {"onnx": _onnx, "safetensors": _safetensors}

@@ -27,7 +27,8 @@ def method_label(facts: dict) -> str:
                 settings["weight" if term == first else term] = weight
     if code := facts.get("code", {}).get(first):  # a loss of somebody's own, which may have changed
         settings["code"] = code.removeprefix("version ")
-    written = ",".join(f"{key}={_number(value)}" for key, value in sorted(settings.items()))
+    words = {key: value if isinstance(value, str) else json.dumps(_whole(value)) for key, value in settings.items()}
+    written = ",".join(f"{key}={words[key]}" for key in sorted(words))
     return f"{method}@{written}" if written else method
 
 
@@ -41,9 +42,8 @@ def title(method: str) -> str:
     return ", ".join([shown, *settings])
 
 
-def _number(value: Any) -> str:
-    whole = isinstance(value, float) and value == int(value)
-    return value if isinstance(value, str) else json.dumps(int(value) if whole else value)
+def _whole(value: Any) -> Any:
+    return int(value) if isinstance(value, float) and value == int(value) else value
 
 
 def spelt_out(methods: Iterable[str]) -> list[str]:
@@ -86,7 +86,7 @@ def settings_of(method: str) -> tuple[str, dict, dict]:
             words = f'"{entry}" was given in "{method}": write NAME=VALUE with a number, true or false, {advice}'
             raise ValueError(words)
         if key not in terms:
-            options[key] = int(value) if isinstance(value, float) and value == int(value) else value
+            options[key] = _whole(value)
         elif isinstance(value, bool) or value < 0:
             raise ValueError(f'"{entry}" was given in "{method}": a weight is a number that is not negative')
         else:

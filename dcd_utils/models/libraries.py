@@ -7,6 +7,7 @@ import inspect
 
 import torch
 from torch import Tensor, nn
+from torch.utils._pytree import tree_leaves
 
 from dcd_utils.models.network import Features, Network, unwrapped
 
@@ -186,7 +187,8 @@ def _torchvision_nodes(network: nn.Module) -> tuple[str, str, list[str]]:
 
 def _map_nodes(names: list[str], nodes: dict, outputs: dict, layers: dict[str, nn.Module]) -> list[str]:
     """The last node at each resolution that everything flows through: never one branch of a block."""
-    flow = [name for name in names if nodes[name].op != "get_attr" and _carries_tensor(outputs[name])]
+    tensors = {name: any(isinstance(leaf, Tensor) for leaf in tree_leaves(outputs[name])) for name in names}
+    flow = [name for name in names if nodes[name].op != "get_attr" and tensors[name]]
     place = {nodes[name]: index for index, name in enumerate(flow)}
     last_at, read_until = {}, 0  # name by resolution; the place of the last reader of what came before
     for index, name in enumerate(flow):
@@ -198,10 +200,6 @@ def _map_nodes(names: list[str], nodes: dict, outputs: dict, layers: dict[str, n
         read_until = max([read_until, *(place[reader] for reader in node.users if reader in place)])
     maps = [last_at[resolution] for resolution in sorted(last_at, reverse=True)]
     return maps if len(maps) > 1 else []  # a lone map is the cut into patches
-
-
-def _carries_tensor(value: object) -> bool:
-    return isinstance(value, Tensor) or (isinstance(value, tuple | list) and any(map(_carries_tensor, value)))
 
 
 def _to_library_names(module: nn.Module, state: dict[str, Tensor], prefix: str, _metadata: object) -> None:

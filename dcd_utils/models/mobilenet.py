@@ -6,9 +6,9 @@ from torch import Tensor, nn
 
 from dcd_utils.models.network import Features, Network, conv_bn, init_convolutions, make_stage
 
-WIDTH = 0.5  # factor on the channels of the stem and the stages
-# factor from a block's input channels to its inner channels, channels at full width, blocks, stride
-STAGES = ((1, 16, 1, 1), (6, 24, 2, 1), (6, 32, 3, 2), (6, 64, 4, 2), (6, 96, 3, 1), (6, 160, 3, 2), (6, 320, 1, 1))
+STEM = 16  # channels of the stem: half of the published ones, as in the stages
+# factor from a block's input channels to its inner channels, channels, blocks, stride
+STAGES = ((1, 8, 1, 1), (6, 12, 2, 1), (6, 16, 3, 2), (6, 32, 4, 2), (6, 48, 3, 1), (6, 80, 3, 2), (6, 160, 1, 1))
 MAPS_AFTER = (0, 2, 3, 5, 7)  # the stem (0) and the last of the stages (1 to 7) at each resolution
 PENULTIMATE = 1280
 
@@ -33,11 +33,10 @@ class MobileNetV2(Network):
 
     def __init__(self, num_classes: int):
         super().__init__()
-        channels_in = int(32 * WIDTH)
-        self.conv1 = nn.Sequential(*conv_bn(3, channels_in, 3, stride=2), nn.ReLU(inplace=True))
-        self.blocks = nn.ModuleList()
-        for expansion, full_channels, blocks, stride in STAGES:
-            block, channels = partial(InvertedResidual, expansion=expansion), int(full_channels * WIDTH)
+        self.conv1 = nn.Sequential(*conv_bn(3, STEM, 3, stride=2), nn.ReLU(inplace=True))
+        self.blocks, channels_in = nn.ModuleList(), STEM
+        for expansion, channels, blocks, stride in STAGES:
+            block = partial(InvertedResidual, expansion=expansion)
             self.blocks.append(make_stage(block, blocks, channels_in, channels, stride))
             channels_in = channels
         self.conv2 = nn.Sequential(*conv_bn(channels_in, PENULTIMATE, 1), nn.ReLU(inplace=True))

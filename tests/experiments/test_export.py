@@ -35,12 +35,6 @@ def as_onnx(path, images):
     return torch.from_numpy(session.run(None, {"images": images.numpy()})[0]), about
 
 
-def as_torchscript(path, images):
-    extra = {"about.json": ""}
-    network = torch.jit.load(path, _extra_files=extra)
-    return network(images), json.loads(extra["about.json"])
-
-
 def as_safetensors(path, images):
     from safetensors import safe_open
 
@@ -53,14 +47,14 @@ def as_safetensors(path, images):
     return network((images - mean) / std), about
 
 
-READERS = {"onnx": as_onnx, "torchscript": as_torchscript, "safetensors": as_safetensors}
+READERS = {"onnx": as_onnx, "safetensors": as_safetensors}
 
 
 @pytest.mark.filterwarnings("ignore")  # PyTorch's of its own future
 @pytest.mark.parametrize("to", FORMATS)
 def test_the_file_answers_as_the_trained_network_for_any_number_of_images(distilled, tiny_sets, tmp_path, to):
     exported = experiments.export(distilled, to)
-    assert exported.path == tmp_path / "data" / "exports" / f"{distilled.run_dir.name}{FORMATS[to]}"
+    assert exported.path == tmp_path / "data" / "exports" / f"{distilled.run_dir.name}.{to}"
     for count in (1, 5):
         with torch.no_grad():
             logits, about = READERS[to](exported.path, unit_images(tiny_sets[1], count))
@@ -101,16 +95,17 @@ class Own(nn.Module):
         return self.features(images).logits
 
 
+@pytest.mark.filterwarnings("ignore")  # PyTorch's of its own future
 def test_a_network_of_ones_own_is_exported_as_the_run_that_training_returned(tiny_sets, tmp_path):
     run = training.distill(Own(), Own(), *tiny_sets, "kd", FAST)
-    exported = experiments.export(run, "torchscript")
+    exported = experiments.export(run, "onnx")
     assert list(exported.networks) == ["student"], "nobody can build its teacher here"
     with torch.no_grad():
-        logits, about = as_torchscript(exported.path, unit_images(tiny_sets[1], 4))
+        logits, about = as_onnx(exported.path, unit_images(tiny_sets[1], 4))
     torch.testing.assert_close(logits, run.model(tiny_sets[1].batch(torch.arange(4))).detach())
     assert about["network"] == "Own"
     with pytest.raises(ValueError, match="only your code can build it. Pass the Run"):
-        experiments.export(run.run_dir, "torchscript")
+        experiments.export(run.run_dir, "onnx")
 
 
 class Tied(Own):
@@ -119,7 +114,7 @@ class Tied(Own):
         self.again = self.classifier
 
 
-@pytest.mark.parametrize("to", ["torchscript", "safetensors"])
+@pytest.mark.parametrize("to", ["onnx", "safetensors"])
 @pytest.mark.filterwarnings("ignore")  # PyTorch's of its own future
 def test_weights_that_two_layers_share_are_exported(tiny_sets, tmp_path, to):
     run = training.train(Tied(), *tiny_sets, FAST)
@@ -128,9 +123,9 @@ def test_weights_that_two_layers_share_are_exported(tiny_sets, tmp_path, to):
 
 def test_what_cannot_be_exported_leaves_no_file(distilled, tmp_path, monkeypatch):
     there = tmp_path / "file"
-    with pytest.raises(ValueError, match="onnx, torchscript, safetensors"):
+    with pytest.raises(ValueError, match="onnx, safetensors"):
         experiments.export(distilled, "tflite", there)
-    for wrong in (tmp_path, tmp_path / "student.pt"):
+    for wrong in (tmp_path, tmp_path / "student.safetensors"):
         with pytest.raises(ValueError, match="for a file of onnx: name a file that ends in .onnx"):
             experiments.export(distilled, "onnx", wrong)
     with pytest.raises(ValueError, match="no folder of a run"):
@@ -139,8 +134,8 @@ def test_what_cannot_be_exported_leaves_no_file(distilled, tmp_path, monkeypatch
         experiments.export(tmp_path / "nowhere", "safetensors", there)
 
     monkeypatch.setattr(_Normalised, "forward", lambda self, images: images[{}])
-    with pytest.raises(ValueError, match='"resnet8" cannot be written as torchscript .*: try another of onnx'):
-        experiments.export(distilled, "torchscript", there)
+    with pytest.raises(ValueError, match='"resnet8" cannot be written as onnx .*: try another of onnx'):
+        experiments.export(distilled, "onnx", there)
     monkeypatch.undo()
 
     path = distilled.run_dir / "result.json"
@@ -159,11 +154,11 @@ def test_what_cannot_be_exported_leaves_no_file(distilled, tmp_path, monkeypatch
 
 
 def test_a_file_that_answers_otherwise_is_not_written(distilled, tmp_path, monkeypatch):
-    def shifted(*arguments, original=experiments.export.__globals__["_WRITERS"]["safetensors"]):
+    def shifted(*arguments, original=FORMATS["safetensors"]):
         content, answer = original(*arguments)
         return content, lambda images: answer(images) + 0.1
 
-    monkeypatch.setitem(experiments.export.__globals__["_WRITERS"], "safetensors", shifted)
+    monkeypatch.setitem(FORMATS, "safetensors", shifted)
     with pytest.raises(RuntimeError, match="differ by 0.1"):
         experiments.export(distilled, "safetensors", tmp_path / "file")
     assert not (tmp_path / "file").exists()

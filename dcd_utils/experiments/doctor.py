@@ -86,8 +86,8 @@ def measure(
 
 
 def _images_per_second(job: Job, seconds: float) -> float:
-    """The median over the passes that fit into this time, after a warm-up. Passes over a few images go ahead: if all take
-    too long, as many are passed as fit in twice; if not even the few fit (more threads than free cores) they decide."""
+    """The median over the passes that fit into this time, after a warm-up. Passes over a few images go ahead: if all
+    take too long, as many are passed as fit in twice; if not even the few fit (more threads than cores) they decide."""
     optimizer, device = make_optimizer(job), job.train.device
 
     def timed(count: int) -> float:

@@ -28,8 +28,8 @@ FORMATS = {"onnx": ".onnx", "torchscript": ".pt", "safetensors": ".safetensors"}
 
 @dataclass(frozen=True)
 class Exported:
-    """An exported network: its file, the largest difference of its logits from the trained network's, and for each role
-    ("student" and "teacher", or "network") a name, bytes, and milliseconds for an image on a CPU with so many threads."""
+    """An exported network: its file, the largest difference of its logits from the trained network's, and for each
+    role ("student" and "teacher", or "network") a name, bytes, and milliseconds for one image on a CPU."""
 
     path: Path
     difference: float
@@ -55,10 +55,8 @@ def export(run: Run | str | os.PathLike, to: str = "onnx", path: str | os.PathLi
     carries the names of the classes with it. A safetensors file holds the weights under plain names; its metadata has
     the network's name, the classes, and mean and std for the normalisation.
 
-    Args:
-        run: what `training.distill` returned, or the folder of a run.
-        to: "onnx" (for onnxruntime and others), "torchscript" (for PyTorch without this package) or "safetensors".
-        path: None: `data/exports/<name of the run>.<ending>`.
+    `run` is what `training.distill` returned, or the folder of a run; `to` is "onnx" (for onnxruntime and others),
+    "torchscript" (for PyTorch without this package) or "safetensors"; `path` None: `data/exports/<name of the run>`.
 
     Raises, before any file is written, ValueError: an unknown format, no finished run, a network of your own in a
     folder (pass the Run) or one that the format cannot hold; ImportError: "onnx" without its packages; RuntimeError:

@@ -27,7 +27,8 @@ def method_label(facts: dict) -> str:
                 settings["weight" if term == first else term] = weight
     if code := facts.get("code", {}).get(first):  # a loss of somebody's own, which may have changed
         settings["code"] = code.removeprefix("version ")
-    written = ",".join(f"{key}={_number(value)}" for key, value in sorted(settings.items()))
+    texts = {key: text if isinstance(text, str) else json.dumps(_number(text)) for key, text in settings.items()}
+    written = ",".join(f"{key}={text}" for key, text in sorted(texts.items()))
     return f"{method}@{written}" if written else method
 
 
@@ -41,18 +42,13 @@ def title(method: str) -> str:
     return ", ".join([shown, *settings])
 
 
-def _number(value: Any) -> str:
-    whole = isinstance(value, float) and value == int(value)
-    return value if isinstance(value, str) else json.dumps(int(value) if whole else value)
+def _number(value: Any) -> Any:
+    return int(value) if isinstance(value, float) and value == int(value) else value
 
 
 def spelt_out(methods: Iterable[str]) -> list[str]:
     """Return methods with "all" and "all+..." spelt out, each once and in one spelling ("dcd@alpha=0.50" is
-    "dcd@alpha=0.5").
-
-    Raises:
-        ValueError: an unknown method, or settings that cannot be read.
-    """
+    "dcd@alpha=0.5"). An unknown method, or settings that cannot be read, are a ValueError."""
     spelt = {}
     for given in map(str.lower, methods):
         first, plus, rest = given.partition("+")
@@ -68,11 +64,7 @@ def spelt_out(methods: Iterable[str]) -> list[str]:
 def settings_of(method: str) -> tuple[str, dict, dict]:
     """Split a name with settings into method, options of its loss, and weights: "dcd@alpha=0.25" is
     ("dcd", {"alpha": 0.25}, {}), "kd@classification=1,weight=1" is ("kd", {}, {"classification": 1.0, "kd": 1.0}).
-
-    Raises:
-        ValueError: something behind the @ is not name=value, with a number or true or false as its value; a weight
-            that is none.
-    """
+    Behind the @ stands NAME=VALUE with a number, true or false, or it is a ValueError, as is a weight that is none."""
     name, at, rest = method.partition("@")
     first, *others = name.split("+")
     terms = {"weight": first} | {term: term for term in ("classification", *others)}
@@ -86,7 +78,7 @@ def settings_of(method: str) -> tuple[str, dict, dict]:
             words = f'"{entry}" was given in "{method}": write NAME=VALUE with a number, true or false, {advice}'
             raise ValueError(words)
         if key not in terms:
-            options[key] = int(value) if isinstance(value, float) and value == int(value) else value
+            options[key] = _number(value)
         elif isinstance(value, bool) or value < 0:
             raise ValueError(f'"{entry}" was given in "{method}": a weight is a number that is not negative')
         else:

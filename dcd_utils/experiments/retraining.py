@@ -43,11 +43,8 @@ def retrain(names: list[str] | None = None) -> pd.DataFrame:
     """Train runs of the course anew, and return how each differs from what was committed: one row per run.
 
     Columns: machine and date of the committed run, accuracy (%) then and now, the largest difference of the training
-    loss in any epoch, and whether the weights are equal to the last bit. `names` are folders of data/course; None: all.
-
-    Raises:
-        ValueError: there is no such run, or none at all.
-    """
+    loss in any epoch, and whether the weights are equal to the last bit. `names` are folders of data/course, None: all;
+    one that is not there, or none at all, is a ValueError."""
     import pandas as pd
 
     records, rows = course_records(), {}

@@ -23,6 +23,7 @@ from dcd_utils.training.recipe import autocast, resolve_precision
 WAYS = ("plain", "live", "cached", "student_alone")
 METHOD = "dcd+kd"
 CLASSES = 100
+WORKERS = min(8, runtime.cores())  # of the plain way
 
 
 def benchmark(
@@ -49,11 +50,12 @@ def benchmark(
         given = f"batch_size={batch_size}, steps={steps}, rounds={rounds} were given"
         raise ValueError(f"{given}: a batch holds at least 2 images, and at least one step and round must be timed")
     precision = resolve_precision(precision, device, models.create(student, CLASSES))
-    bench = _Bench(teacher, student, batch_size, steps, precision, device, compile)
+    images = random_images(max(steps + 2, 4) * batch_size, CLASSES, device)
+    case = student, teacher, images, PAPER.but(batch_size=batch_size, precision=precision)
     timings, peaks = ({way: [] for way in WAYS} for _ in range(2))
     for way in WAYS * rounds:
         try:
-            taken, peak = bench.measure(way)
+            taken, peak = measure(way, *case, steps, compile)
         except torch.OutOfMemoryError as error:
             where = f"{device} ran out of memory in the {way} way with {batch_size} images per step"
             advice = f"a smaller --batch-size or a smaller pair, or free the device ({str(error).splitlines()[0]})"
@@ -61,15 +63,15 @@ def benchmark(
         timings[way].append(taken), peaks[way].append(peak)
     seconds = {way: median(timings[way]) for way in WAYS}
     settings = {"teacher": teacher, "student": student, "method": METHOD, "batch_size": batch_size, "steps": steps}
-    settings |= {"rounds": rounds, "precision": precision, "compile": compile, "workers": bench.workers}
+    settings |= {"rounds": rounds, "precision": precision, "compile": compile, "workers": WORKERS}
     return make_record(
-        {"kind": "benchmark", **settings}, {"name": "random images", "train": len(bench.images), "test": 0}, **settings,
+        {"kind": "benchmark", **settings}, {"name": "random images", "train": len(images), "test": 0}, **settings,
         images_per_second={way: round(batch_size / seconds[way], 1) for way in WAYS},
         ms_per_step={way: round(1000 * seconds[way], 2) for way in WAYS},
         spread={way: [round(batch_size / pick(timings[way]), 1) for pick in (max, min)] for way in WAYS},
         peak_mb={way: max(filter(None, peaks[way]), default=None) for way in WAYS},
         speedup={way: round(seconds["plain"] / seconds[way], 2) for way in ("live", "cached")},
-        of_student_alone=round(seconds["student_alone"] / seconds["cached"], 3), components=bench.components(),
+        of_student_alone=round(seconds["student_alone"] / seconds["cached"], 3), components=_components(*case),
     )
 
 
@@ -101,78 +103,71 @@ def now(device: torch.device) -> float:
     return time.perf_counter()
 
 
-class _Bench:
-    """One pair at one batch size, ready to be timed."""
+def measure(
+    way: str, student: str, teacher: str, images: ImageSet, recipe: Recipe, steps: int, compile: bool = False
+) -> tuple[float, float | None]:
+    """Return (seconds per step, `runtime.peak`)."""
+    plain, device = way == "plain", images.device
+    warm, timed = (images.subset(range(count * recipe.batch_size)) for count in (4, steps))
+    if not plain and device.type == "cpu":
+        runtime.reuse_freed_memory()
+    job = job_of(student, None if way == "student_alone" else teacher, warm, recipe, plain)
+    if compile and not plain:
+        for network in filter(None, (job.model, getattr(job.teacher, "network", None))):
+            network.features = compiled(network.features)
+    if way == "cached":
+        place = "device" if device.type == "cuda" else "memory"
+        stored = StoredTeacher(job.teacher.network, images, recipe.precision, recipe.batch_size, place)
+        job = replace(job, teacher=stored)
+        for part in (timed, warm):
+            for indices, views in batches(len(part), len(part), 0, 0):
+                stored.prepare(indices, views)
+    optimizer = make_optimizer(job)
+    if plain:  # one weight after the other
+        optimizer.param_groups[0].update(fused=False, foreach=False)
+    runtime.reset_peak(device)  # and not later: what it gives back must be taken anew, which costs time
+    if plain:
+        return _plain(replace(job, train=images), optimizer, steps), runtime.peak(device)
+    train_epoch(job, optimizer, 0)
+    start = now(device)
+    train_epoch(replace(job, train=timed), optimizer, 0)
+    return (now(device) - start) / steps, runtime.peak(device)
 
-    def __init__(self, teacher: str, student: str, batch_size: int, steps: int, precision: str, device, compile: bool):
-        self.pair, self.steps, self.device, self.compile = (student, teacher), steps, device, compile
-        self.workers = min(8, runtime.cores())
-        self.recipe = PAPER.but(batch_size=batch_size, precision=precision)
-        self.images = random_images(max(steps + 2, 4) * batch_size, CLASSES, device)
-        self.warm, self.timed = (self.images.subset(range(count * batch_size)) for count in (4, steps))
 
-    def measure(self, way: str) -> tuple[float, float | None]:
-        """Return (seconds per step, `runtime.peak`)."""
-        plain, (student, teacher) = way == "plain", self.pair
-        if not plain and self.device.type == "cpu":
-            runtime.reuse_freed_memory()
-        job = job_of(student, None if way == "student_alone" else teacher, self.warm, self.recipe, plain)
-        if self.compile and not plain:
-            for network in filter(None, (job.model, getattr(job.teacher, "network", None))):
-                network.features = compiled(network.features)
-        if way == "cached":
-            place = "device" if self.device.type == "cuda" else "memory"
-            answers = self.images, self.recipe.precision, self.recipe.batch_size, place
-            job = replace(job, teacher=StoredTeacher(job.teacher.network, *answers))
-            for images in (self.timed, self.warm):
-                for indices, views in batches(len(images), len(images), 0, 0):
-                    job.teacher.prepare(indices, views)
-        optimizer = make_optimizer(job)
-        if plain:  # one weight after the other
-            optimizer.param_groups[0].update(fused=False, foreach=False)
-        runtime.reset_peak(self.device)  # and not later: what it gives back must be taken anew, which costs time
-        if plain:
-            return self._plain(job, optimizer), runtime.peak(self.device)
-        train_epoch(job, optimizer, 0)
-        start = now(self.device)
-        train_epoch(replace(job, train=self.timed), optimizer, 0)
-        return (now(self.device) - start) / self.steps, runtime.peak(self.device)
+def _plain(job: Job, optimizer: torch.optim.Optimizer, steps: int) -> float:
+    """Seconds per step of public code's epoch after its first two batches."""
+    device, settings = job.train.device, {"shuffle": True, "num_workers": WORKERS, "drop_last": True}
+    loader = DataLoader(PlainImages(job.train), job.recipe.batch_size, **settings)
+    job.model.train()
+    for step, (images, labels) in enumerate(itertools.islice(loader, steps + 2)):
+        if step == 2:
+            start = now(device)
+        images, labels = images.to(device), labels.to(device)
+        target = job.teacher(images)
+        output = job.model.features(images)
+        loss, _ = job.objective(output, target, labels)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        loss.item()
+        (output.logits.argmax(dim=1) == labels).sum().item()
+        end = now(device)  # and not behind the loop, where the workers are sent home
+    return (end - start) / steps
 
-    def _plain(self, job: Job, optimizer: torch.optim.Optimizer) -> float:
-        """Seconds per step of public code's epoch after its first two batches."""
-        settings = {"shuffle": True, "num_workers": self.workers, "drop_last": True}
-        loader = DataLoader(PlainImages(self.images), self.recipe.batch_size, **settings)
-        job.model.train()
-        for step, (images, labels) in enumerate(itertools.islice(loader, self.steps + 2)):
-            if step == 2:
-                start = now(self.device)
-            images, labels = images.to(self.device), labels.to(self.device)
-            target = job.teacher(images)
-            output = job.model.features(images)
-            loss, _ = job.objective(output, target, labels)
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-            loss.item()
-            (output.logits.argmax(dim=1) == labels).sum().item()
-            end = now(self.device)  # and not behind the loop, where the workers are sent home
-        return (end - start) / self.steps
 
-    def components(self) -> dict[str, float]:
-        """Milliseconds that a batch takes by itself, the median of ten: making it, and the live teacher's answer."""
-        teacher = job_of(*self.pair, self.images, self.recipe).teacher
-        indices, views = next(iter(batches(len(self.images), self.recipe.batch_size, 0, 0, self.device)))
-        seconds = {"data": [], "teacher": []}
-        for _ in range(10):
-            times = [now(self.device)]
-            images = self.images.batch(indices, views)
-            times.append(now(self.device))
-            with autocast(self.device, self.recipe.precision):
-                teacher(images)
-            times.append(now(self.device))
-            for name, (start, end) in zip(seconds, itertools.pairwise(times), strict=True):
-                seconds[name].append(end - start)
-        return {name: round(1000 * median(taken), 2) for name, taken in seconds.items()}
+def _components(student: str, teacher: str, images: ImageSet, recipe: Recipe) -> dict[str, float]:
+    """Milliseconds that a batch takes by itself, the median of ten: making it, and the live teacher's answer."""
+    device, live, times = images.device, job_of(student, teacher, images, recipe).teacher, []
+    indices, views = next(batches(len(images), recipe.batch_size, 0, 0, device))
+    for _ in range(10):
+        start = now(device)
+        batch = images.batch(indices, views)
+        made = now(device)
+        with autocast(device, recipe.precision):
+            live(batch)
+        times.append((made - start, now(device) - made))
+    data, teacher = (round(1000 * median(taken), 2) for taken in zip(*times, strict=True))
+    return {"data": data, "teacher": teacher}
 
 
 class PlainImages(Dataset):

@@ -16,12 +16,8 @@ from dcd_utils import files
 
 
 def share(work: Callable[[Any], None], options: Any, jobs: int) -> None:
-    """Call `work(options)` in so many processes of one thread each, or here if it is one.
-
-    Raises:
-        ValueError: fewer than one process.
-        RuntimeError: what was wrong in a process, or that one died.
-    """
+    """Call `work(options)` in so many processes of one thread each, or here if it is one. Fewer than one are a
+    ValueError; what was wrong in a process, or that one died, is a RuntimeError."""
     if jobs < 1:
         raise ValueError(f"--jobs {jobs} was given: at least one process must work")
     if jobs == 1:

@@ -52,7 +52,9 @@ def test_the_plain_way_decodes_and_augments_image_by_image():
 
 
 def test_students_and_teachers_do_what_their_way_says(monkeypatch):
-    bench = speed._Bench(*PAIR, 8, 2, "fp32", torch.device("cpu"), False)
+    teacher, student = PAIR
+    images = speed.random_images(32, 100, torch.device("cpu"))
+    case = student, teacher, images, speed.PAPER.but(batch_size=8, precision="fp32"), 2
     answers, in_steps = [], []
     create, train_epoch = models.create, speed.train_epoch
 
@@ -71,11 +73,11 @@ def test_students_and_teachers_do_what_their_way_says(monkeypatch):
 
     monkeypatch.setattr(models, "create", watched)
     monkeypatch.setattr(speed, "train_epoch", watched_epoch)
-    bench.measure("plain")
+    speed.measure("plain", *case)
     assert answers.count(8) == 4, "two steps to warm up, two timed"
     for way, expected in {"live": [[8] * 4, [8] * 2], "cached": [[], []], "student_alone": [[], []]}.items():
         in_steps.clear(), answers.clear()
-        seconds, _ = bench.measure(way)
+        seconds, _ = speed.measure(way, *case)
         assert seconds > 0 and in_steps == expected, way
         assert any(size == 8 for size in answers) == (way != "student_alone")
 

@@ -21,8 +21,8 @@ NOTEBOOKS = Path(__file__).resolve().parent.parent / "notebooks"
 def run(paths: list[Path], output: Path, parameters: dict | None = None, in_place=False, jobs: int = 1) -> int:
     """Execute notebooks in the order of `paths`, `jobs` at a time, and report each. Return the exit code."""
     start = time.perf_counter()
-    for name in [name for path in paths for name in (path.name, f"{path.stem}.html")]:
-        (output / name).unlink(missing_ok=True)  # an older run's pages must not pass for this one's
+    for path in paths:  # an older run's pages must not pass for this one's
+        (output / path.name).unlink(missing_ok=True), (output / f"{path.stem}.html").unlink(missing_ok=True)
     output.mkdir(parents=True, exist_ok=True)
     environment = {"DCD_DATA": str(data_dir()), "JUPYTER_PREFER_ENV_PATH": "1"}  # not another Python's "python3"
     if jobs > 1 and "OMP_NUM_THREADS" not in os.environ:
@@ -57,10 +57,8 @@ def _start_worker(environment: dict[str, str]) -> None:
 
 
 def execute(path: Path, output: Path, parameters: dict | None, in_place: bool, bar: bool) -> tuple[float, str | None]:
-    """Execute one notebook; write it and its page into `output`; if `in_place`, renew the notebook itself as well.
-
-    `parameters` go behind the cell tagged so, if there is one. Return the seconds it took, and None or what went wrong.
-    """
+    """Execute one notebook, with `parameters` behind the cell tagged so, if there is one; write it and its page into
+    `output`; if `in_place`, renew itself as well. Return the seconds it took, and None or what went wrong."""
     import papermill  # here and not above: it takes seconds, and only the workers need it
 
     from dcd_utils import pages
@@ -111,8 +109,8 @@ def main(arguments: list[str] | None = None) -> int:
     if not importlib.util.find_spec("papermill"):
         parser.error("running notebooks needs papermill: pip install -e '.[notebooks]'")
     if in_place and parameters:
-        names = ", --".join(parameters)
-        parser.error(f"committed notebooks keep the parameters written in them: leave out --{names} or --in-place")
+        advice = f"leave out --{', --'.join(parameters)} or --in-place"
+        parser.error(f"committed notebooks keep the parameters written in them: {advice}")
     if jobs < 1:
         parser.error(f"--jobs {jobs}: at least one notebook must run at a time")
     if absent:

@@ -33,10 +33,8 @@ src="data:image/png;base64,{{ output.data['image/png'] | trim }}">{% endblock %}
 
 
 def write_notebook(notebook, path: Path, committed: bool = False) -> None:
-    """Write without widgets, which die with their kernel, and without metadata that says nothing.
-
-    The committed form has small figures, no path of this machine, and no output of cells tagged `interactive`.
-    """
+    """Write without widgets, which die with their kernel, and without metadata that says nothing. The committed form
+    has small figures, no path of this machine, and no output of cells tagged `interactive`."""
     notebook.metadata = {"kernelspec": KERNEL, "language_info": {"name": "python"}}
     for cell in notebook.cells:
         cell.metadata = {key: cell.metadata[key] for key in ("tags", "nbgrader") if cell.metadata.get(key)}
@@ -52,19 +50,16 @@ def write_notebook(notebook, path: Path, committed: bool = False) -> None:
             if output.output_type == "stream":
                 output.text = without_machine_paths(output.text)
             for kind, value in output.get("data", {}).items():
-                if kind == "image/png":
-                    output.data[kind] = small_png(value)
-                elif kind.startswith("text/"):
-                    output.data[kind] = without_machine_paths(value)
+                if kind == "image/png" or kind.startswith("text/"):
+                    output.data[kind] = (small_png if kind == "image/png" else without_machine_paths)(value)
     write_whole(path, nbformat.writes(notebook) + "\n")
 
 
 def small_png(encoded: str) -> str:
     """Return a PNG in base64 with at most 256 colours, a third of the size for most figures; itself if no smaller."""
-    image, smaller = Image.open(io.BytesIO(base64.b64decode(encoded))), io.BytesIO()
+    image, smaller = Image.open(io.BytesIO(base64.b64decode(encoded))).convert("RGB"), io.BytesIO()
     # by coverage: the default lets rare colours go, the end of a colour bar for instance
-    image = image.convert("RGB").quantize(256, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)
-    image.save(smaller, "PNG", optimize=True)
+    image.quantize(256, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE).save(smaller, "PNG", optimize=True)
     return min(encoded, base64.b64encode(smaller.getvalue()).decode(), key=len)
 
 

@@ -48,11 +48,7 @@ def _whole(value: Any) -> Any:
 
 def spelt_out(methods: Iterable[str]) -> list[str]:
     """Return methods with "all" and "all+..." spelt out, each once and in one spelling ("dcd@alpha=0.50" is
-    "dcd@alpha=0.5").
-
-    Raises:
-        ValueError: an unknown method, or settings that cannot be read.
-    """
+    "dcd@alpha=0.5"). An unknown method, or settings that cannot be read, are a ValueError."""
     spelt = {}
     for given in map(str.lower, methods):
         first, plus, rest = given.partition("+")
@@ -68,11 +64,7 @@ def spelt_out(methods: Iterable[str]) -> list[str]:
 def settings_of(method: str) -> tuple[str, dict, dict]:
     """Split a name with settings into method, options of its loss, and weights: "dcd@alpha=0.25" is
     ("dcd", {"alpha": 0.25}, {}), "kd@classification=1,weight=1" is ("kd", {}, {"classification": 1.0, "kd": 1.0}).
-
-    Raises:
-        ValueError: something behind the @ is not name=value, with a number or true or false as its value; a weight
-            that is none.
-    """
+    Behind the @ stands NAME=VALUE with a number, true or false, or it is a ValueError, as is a weight that is none."""
     name, at, rest = method.partition("@")
     first, *others = name.split("+")
     terms = {"weight": first} | {term: term for term in ("classification", *others)}

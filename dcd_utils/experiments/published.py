@@ -18,9 +18,7 @@ def published(dataset: str = "cifar100") -> pd.DataFrame:
 
     `dataset` is "cifar100", the 13 pairs (arXiv:2407.11802), or "stl10" or "tiny_imagenet", where a wrn_16_2 that
     learned from a wrn_40_2 on CIFAR-100 was frozen under a new linear classifier.
-
-    Raises:
-        ValueError: nothing was published on that data set.
+    Any other is a ValueError.
     """
     import pandas as pd
 

@@ -29,9 +29,7 @@ seeds that both have, ± its standard error (number of seeds). It is **bold** wh
 
 def report(folder: str | os.PathLike) -> str:
     """Return all that the records of a folder say as Markdown tables, with words, machines and settings explained.
-
-    Errors are those of `read_records`.
-    """
+    Errors are those of `read_records`."""
     records = read_records(folder)
     table, measured = tidy(records), benchmarks(records)
     texts = [_training_table(part) for part in _groups(table[table.kind.isin(_TRAINED)])]
@@ -139,10 +137,9 @@ def comparison(results: str | os.PathLike | pd.DataFrame) -> str:
         raise ValueError(f"nothing was published for {others}: {advice}")
     part = table[table.pair.isin(pairs)]
     finished = part[part.state == "finished"]
+    place = methods.index("kd") + 1
+    methods[place:place] = {KD_AS_PARTNER} & {*table.method}
     methods += sorted({*table.method} - {*methods}, key=method_order)
-    if KD_AS_PARTNER in methods:
-        methods.remove(KD_AS_PARTNER)
-        methods.insert(methods.index("kd") + 1, KD_AS_PARTNER)
     text = (
         "Top-1 % on CIFAR-100's test images, last epoch. Ours: mean ± spread (standard deviation over seeds, n - 1), "
         "and how many seeds; the difference is ours minus published.\n"
@@ -194,14 +191,9 @@ def summary(folders: Iterable[str | os.PathLike]) -> str:
 
 
 def fill(page: Path, results: Path) -> None:
-    """Renew the tables of a Markdown page: what stands between <!-- KIND: FOLDER --> and <!-- end -->.
-
-    KIND is results or published of one folder of `results`, summary or scorecard of several. The words of the first
-    results are explained above them, and not again.
-
-    Raises:
-        ValueError: the page has no such place, or one without its end.
-    """
+    """Renew the tables of a Markdown page: what stands between <!-- KIND: FOLDER --> and <!-- end -->. KIND is results
+    or published of one folder of `results`, summary or scorecard of several. The words of the first results are
+    explained above them, and not again. A page without such a place, or an end of one, is a ValueError."""
     text = page.read_bytes().decode()  # its line ends stay as they are
 
     def renewed(place: re.Match) -> str:

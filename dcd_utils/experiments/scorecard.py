@@ -121,7 +121,7 @@ class _Runs:
     def scale(self) -> tuple[str, str]:
         """What a learned scale gains over one that stays at e, and where it ends."""
         lines, verdict = self.compare(("dcd", "dcd@learn_scale=false"))
-        alike = [part for part in self.groups if self._differs(part.iloc[-1]) <= {"precision"}]
+        alike = [part for part in self.groups if self._differs(part) <= {"precision"}]
         learned = [record.get("history") for part in alike for record in part[part.method == "dcd"].record]
         ends = [history[-1]["scale"] for history in learned if history and "scale" in history[-1]]
         if ends:
@@ -135,35 +135,33 @@ class _Runs:
             teacher, students = (part[part.method == method].accuracy for method in ("teacher", "dcd+kd"))
             if len(teacher) == 1 and len(students) > 1:
                 found.append((self._name(part, ""), Paired.of(students - teacher.iloc[0])))
-        sometimes = any(shown.differs and shown.mean > 0 for _, shown in found)
         lines, verdict = _judged(found)
-        return lines, HOLDS if sometimes else verdict
+        return lines, HOLDS if any(shown.differs and shown.mean > 0 for _, shown in found) else verdict
 
-    def _differs(self, row: pd.Series) -> set[str]:
+    def _differs(self, part: pd.DataFrame) -> set[str]:
         """In what a group is not the main one."""
         keys = ("dataset", "teacher", "student", "epochs", "batch_size", "precision")
-        return {key for key in keys if row[key] != self.main[key]}
+        return {key for key in keys if part[key].iloc[-1] != self.main[key]}
 
     def _is_no_variant(self, part: pd.DataFrame) -> bool:
         """Whether a group is the main one, or another teacher, pair or data set: not the same with another budget."""
-        differs = self._differs(part.iloc[-1])
+        differs = self._differs(part)
         return bool(differs & {"dataset", "teacher", "student"}) or not differs & {"epochs", "batch_size"}
 
     def _name(self, part: pd.DataFrame, beside: str) -> str:
         """What tells a group from the main one."""
-        first, names = part.iloc[-1], [beside] if beside else []
+        first = part.iloc[-1]
         if first.kind == "probe":
-            return ", ".join([*names, f"{first.dataset} to {first.target}"])
-        differs = self._differs(first)
-        if "dataset" in differs:
-            names.append(first.dataset)
+            return ", ".join(filter(None, (beside, f"{first.dataset} to {first.target}")))
+        differs, teacher = self._differs(part), ""
         if differs & {"teacher", "student"}:
-            names.append(f"{first.teacher} to {first.student}")
+            teacher = f"{first.teacher} to {first.student}"
         elif "dataset" not in differs and first.group != self.main.group:
             level = part[part.method == "teacher"].accuracy.mean()
-            names.append(f"another {first.teacher}" + (f" ({level:.1f} %)" if level == level else ""))
-        names += [f"{first.epochs} epochs"] if "epochs" in differs else []
-        return ", ".join([*names, *([first.precision] if "precision" in differs else [])])
+            teacher = f"another {first.teacher}" + (f" ({level:.1f} %)" if level == level else "")
+        told = {"dataset": first.dataset, "epochs": f"{first.epochs} epochs", "precision": first.precision}
+        dataset, *budget = (told[key] if key in differs else "" for key in told)
+        return ", ".join(filter(None, (beside, dataset, teacher, *budget)))
 
 
 def _judged(found: list[tuple[str, Paired]]) -> tuple[str, str]:
@@ -182,8 +180,6 @@ def _judged(found: list[tuple[str, Paired]]) -> tuple[str, str]:
 
 
 def _transfer(method: str, against: str) -> str:
-    gaps = []
-    for target, name in (("stl10", "STL-10"), ("tiny_imagenet", "Tiny ImageNet")):
-        accuracy = published(target).set_index("method").accuracy
-        gaps.append(f"{accuracy[method] - accuracy[against]:+.1f} on {name}")
-    return ", ".join(gaps)
+    names = {"STL-10": "stl10", "Tiny ImageNet": "tiny_imagenet"}
+    tables = {name: published(target).set_index("method").accuracy for name, target in names.items()}
+    return ", ".join(f"{table[method] - table[against]:+.1f} on {name}" for name, table in tables.items())

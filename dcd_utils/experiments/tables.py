@@ -26,12 +26,7 @@ _COLUMNS += ("epochs", "batch_size", "precision", "hardware", "torch", "images_p
 
 def read_records(*folders: str | os.PathLike) -> list[dict]:
     """Return every record in the folders and below them, in their order and by name; of one config only the first that
-    is finished.
-
-    Raises:
-        FileNotFoundError: a folder holds none.
-        ValueError: a file is damaged, or no record.
-    """
+    is finished. A folder without any is a FileNotFoundError, a file that is damaged or no record a ValueError."""
     records = {}
     for folder in folders:
         paths = sorted(Path(folder).rglob("*.json"))
@@ -131,14 +126,9 @@ class Paired:
 
 
 def paired(table: pd.DataFrame, method: str, against: str) -> Paired:
-    """Return how much better (points) a method is than another, over the finished runs whose seed both have.
-
-    Args:
-        table: a group of `read_results`, or any with columns method, seed and accuracy.
-
-    Raises:
-        ValueError: the runs are of several groups, or a method has two runs under one seed.
-    """
+    """Return how much better (points) a method is than another, over the finished runs whose seed both have. `table`
+    is a group of `read_results`, or has columns method, seed and accuracy. Runs of several groups, or two of a method
+    under one seed, are a ValueError."""
     rows = table[table.method.isin((method, against)) & table.accuracy.notna()]
     if "group" in rows and rows.group.nunique() > 1:
         raise ValueError(f"the table holds runs of {rows.group.nunique()} groups, which cannot be compared: choose one")

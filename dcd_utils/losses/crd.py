@@ -11,7 +11,7 @@ from dcd_utils.losses.method import loss_of, sized_by_pooled
 from dcd_utils.losses.shared import EmbeddingLoss, check
 
 
-@loss_of("crd", sized_by_pooled, reads="pooled", spans="rows", weight=0.8, needs=("indices",),
+@loss_of("crd", sized_by_pooled, "pooled", spans="rows", weight=0.8, needs=("indices",),
          source="Tian, Krishnan and Isola, 2020, arXiv:1910.10699")  # fmt: skip
 class CRDLoss(EmbeddingLoss):
     """Tell an image's other embedding from those of other classes, with a memory bank (arXiv:1910.10699, eq. 17).

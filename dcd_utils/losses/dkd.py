@@ -8,7 +8,7 @@ from dcd_utils.losses.method import loss_of, unsized
 from dcd_utils.losses.shared import Loss, check, check_logits
 
 
-@loss_of("dkd", unsized, reads="logits", spans="image", weight=1.0, beside=1.0, needs=("labels",),
+@loss_of("dkd", unsized, "logits", spans="image", weight=1.0, beside=1.0, needs=("labels",),
          source="Zhao et al., 2022, arXiv:2203.08679")  # fmt: skip
 class DKDLoss(Loss):
     """KD in two parts with weights of their own: how sure of the labelled class, and what of the others (eq. 7).

@@ -32,8 +32,7 @@ class Paraphraser(Loss):
         return F.mse_loss(self.decoder(self.encoder(target)), target)
 
 
-@loss_of("ft", sized_by_maps, reads="maps", spans="image", weight=200.0,
-         source="Kim, Park and Kwak, 2018, arXiv:1802.04977")  # fmt: skip
+@loss_of("ft", sized_by_maps, "maps", spans="image", weight=200.0, source="Kim, Park and Kwak, 2018, arXiv:1802.04977")
 class FTLoss(Loss):
     """Mean distance between the student's and the teacher's factors of the last map (arXiv:1802.04977, eq. 3).
 

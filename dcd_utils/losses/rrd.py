@@ -9,7 +9,7 @@ from dcd_utils.losses.method import loss_of, sized_by_pooled
 from dcd_utils.losses.shared import EmbeddingLoss, check
 
 
-@loss_of("rrd", sized_by_pooled, reads="pooled", spans="rows", weight=1.0,
+@loss_of("rrd", sized_by_pooled, "pooled", spans="rows", weight=1.0,
          source="Giakoumoglou and Stathaki, 2024, arXiv:2407.12073")  # fmt: skip
 class RRDLoss(EmbeddingLoss):
     """Cross-entropy between two views of a queue: how near its entries are to the teacher, and to the student.

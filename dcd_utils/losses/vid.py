@@ -29,7 +29,7 @@ class Predictor(nn.Module):
         return 0.5 * ((self.mean(student) - teacher).pow(2) / variance + variance.log()).mean()
 
 
-@loss_of("vid", sized_by_maps, reads="maps", spans="image", weight=1.0, source="Ahn et al., 2019, arXiv:1904.05835")
+@loss_of("vid", sized_by_maps, "maps", spans="image", weight=1.0, source="Ahn et al., 2019, arXiv:1904.05835")
 class VIDLoss(Loss):
     """Negative log-likelihood of the teacher's maps given the student's, summed over stages (arXiv:1904.05835, eq. 6).
 

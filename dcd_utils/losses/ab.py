@@ -27,8 +27,7 @@ class ABLoss(Loss):
         self.margin = margin
 
     def forward(self, student: list[Tensor], teacher: list[Tensor]) -> Tensor:
-        total = 0.0
-        pairs = pair_stages(student, teacher)
+        total, pairs = 0.0, pair_stages(student, teacher)
         for index, (connector, (student_map, teacher_map)) in enumerate(zip(self.connectors, pairs, strict=True)):
             mapped = connector(student_map)
             missing = torch.where(teacher_map > 0, self.margin - mapped, self.margin + mapped).clamp(min=0)

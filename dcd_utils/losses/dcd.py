@@ -50,10 +50,9 @@ def dcd_terms(
 class DCDLoss(EmbeddingLoss):
     """Discriminative and consistent distillation loss: contrast + alpha * consistency (arXiv:2407.11802, section 3).
 
-    Student and teacher features each pass a trained linear map and are scaled to unit length (`embed`); `dcd_terms`
-    scores every student against every teacher of the batch. The scale is exp(log_scale), clamped to [0, max_scale];
-    log_scale starts at 1 and, like the bias and both maps, is trained with the student. The detached parts of the last
-    call stay in `terms`.
+    Both networks' features are embedded (`embed`); `dcd_terms` scores every student against every teacher of the batch.
+    The scale is exp(log_scale), clamped to [0, max_scale]; log_scale starts at 1 and, like the bias and both maps, is
+    trained with the student. The detached parts of the last call stay in `terms`.
 
     Args:
         student_dim, teacher_dim, embed_dim: widths of the pooled features, and of the common embedding.

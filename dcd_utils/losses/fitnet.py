@@ -36,10 +36,8 @@ class Regressor(nn.Module):
 @loss_of("fitnet", sized_by_maps, "maps", spans="image", weight=100.0, source="Romero et al., 2015, arXiv:1412.6550")
 class FitNetLoss(Loss):
     """Mean squared difference of the teacher's map and the student's, brought to its shape (arXiv:1412.6550, eq. 3).
-
-    The paper trains up to the hint first; here, as in the tables, the hint stands beside the classification loss.
-    `hint` is the stage, counted from 1 (the stem is no stage).
-    """
+    The paper trains up to the hint first; here, as in the tables, the hint (a stage, counted from 1, without the stem)
+    stands beside the classification loss."""
 
     def __init__(self, student: list[Tensor], teacher: list[Tensor], hint: int = 2):
         super().__init__()

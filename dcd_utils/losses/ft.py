@@ -47,8 +47,7 @@ class FTLoss(Loss):
         super().__init__()
         check("a finite number above 0", rate=rate)
         student_channels, channels = student[-1].shape[1], teacher[-1].shape[1]
-        factors = int(channels * rate)
-        if factors < 1:
+        if (factors := int(channels * rate)) < 1:
             raise ValueError(f"rate={rate} was given: of {channels} channels no factor is left")
         self.paraphraser = Paraphraser(channels, factors)
         self.translator = _layers(nn.Conv2d, [student_channels, student_channels, factors, factors], True)

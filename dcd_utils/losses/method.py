@@ -43,11 +43,9 @@ class Method:
 
 @dataclass(frozen=True)
 class Stage:
-    """Training that comes before the student's own; a loss that asks for it has a method `stage() -> Stage`.
-
-    `loss` is called like a method's loss; only what it reaches is trained, with a constant learning rate. With
-    `preactivation` both networks show their maps as they are before the last ReLU of each stage.
-    """
+    """Training that comes before the student's own; a loss that asks for it has a method `stage() -> Stage`. `loss` is
+    called like a method's loss; only what it reaches is trained, with a constant learning rate. With `preactivation`
+    both networks show their maps as they are before the last ReLU of each stage."""
 
     loss: nn.Module
     learning_rate: float
@@ -59,10 +57,8 @@ METHODS: dict[str, Method] = {}
 
 
 def register(method: Method, replace: bool = False) -> Method:
-    """Make a method known by its name to `objective`, `training.distill` and the command line, or raise ValueError.
-
-    It takes over from one of its name that was written in the same place (a cell, run again), or, if `replace`, any.
-    """
+    """Make a method known by its name to `objective`, `training.distill` and the command line, or raise ValueError. It
+    takes over from one of its name that was written in the same place (a cell, run again), or, if `replace`, any."""
     if not re.fullmatch("[a-z0-9_]+", method.name) or method.name in RESERVED:
         advice = f"write it in lower case letters, digits and underscores, and not as one of {', '.join(RESERVED)}"
         raise ValueError(f'"{method.name}" was given as a name: {advice}')

@@ -59,11 +59,8 @@ def generator(*key: object) -> torch.Generator:
 
 @contextlib.contextmanager
 def seeded(*key: object):
-    """Within this context PyTorch draws what `key` decides; outside nothing is changed.
-
-    What fills tensors from a normal or a uniform distribution comes from NumPy then, whose bits are the same on every
-    processor; PyTorch computes normal numbers by vector instructions that round otherwise from one to another.
-    """
+    """Within this context PyTorch draws what `key` decides; outside nothing is changed. What fills tensors from a
+    normal or a uniform distribution comes from NumPy, whose bits, unlike PyTorch's, are the same on every processor."""
     seed = generator(*key).initial_seed()
     rng = np.random.Generator(np.random.PCG64(seed))
 
@@ -128,16 +125,13 @@ def bf16_pays(on: torch.device) -> bool:
     if on.type != "cpu":
         return False
     capabilities = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
-    native = [name for name in ("avx512_bf16", "amx_bf16", "amx") if capabilities.get(name)]
-    return bool(native) if capabilities else "avx512_bf16" in _read("/proc/cpuinfo")
+    native = any(capabilities.get(name) for name in ("avx512_bf16", "amx_bf16", "amx"))
+    return native if capabilities else "avx512_bf16" in _read("/proc/cpuinfo")
 
 
 def reuse_freed_memory() -> bool:
-    """Let this process keep the memory that tensors free, instead of asking the system for it anew at each step.
-
-    On a CPU every large tensor is otherwise mapped, cleared page by page, and unmapped again: a tenth of the time of a
-    small network's step. Where the C library is not GNU's nothing changes. Return whether it was set.
-    """
+    """Let this process keep the memory that tensors free, instead of asking the system for it anew, cleared page by
+    page: on a CPU a tenth of a small network's step. Return whether it was set: only GNU's C library can."""
     with contextlib.suppress(OSError, TypeError):  # Windows: the program itself is no library there
         library = ctypes.CDLL(None)
         if hasattr(library, "gnu_get_libc_version"):

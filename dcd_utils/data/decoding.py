@@ -12,8 +12,7 @@ from tqdm.contrib.concurrent import thread_map
 
 from dcd_utils import files, runtime
 
-# part of every key: raise it when files are decoded otherwise than before
-_FORMAT = 3
+_FORMAT = 3  # part of every key: raise it when files are decoded otherwise than before
 # what Pillow can read that is made of pixels: no documents (PDF, EPS), no films; TGA is last, as it has no signature
 Image.init()
 _FORMATS = [*filter(Image.OPEN.get, "AVIF BMP GIF ICO JPEG JPEG2000 PCX PNG PPM PSD QOI SGI TIFF WEBP TGA".split())]  # noqa: SIM905
@@ -38,11 +37,9 @@ def pixels(image: Image.Image, side: int, peaks: list[int]) -> np.ndarray:
 
 
 def to_rgb(image: Image.Image, peaks: list[int]) -> Image.Image:
-    """The image upright, in 8 bits of red, green and blue.
-
-    docs/inputs.md lists what is made of each kind of file. The highest value of 16 bits goes to `peaks`. Raises
-    ValueError for floating-point pixels, signed and wider ones, of which nobody knows what is black and what white.
-    """
+    """The image upright, in 8 bits of red, green and blue, as docs/inputs.md lists it for each kind of file. The
+    highest value of 16 bits goes to `peaks`. Raises ValueError for floating-point pixels, signed and wider ones, of
+    which nobody knows what is black and what white."""
     stored, tags = str(getattr(image, "tile", "")), getattr(image, "tag_v2", {})  # what the file says of its pixels
     ImageOps.exif_transpose(image, in_place=True)
     values = np.asarray(image) if image.mode[0] == "I" else np.zeros(1, np.uint8)
@@ -77,10 +74,8 @@ def read(file, peaks: list[int], side: int | None = None, open_file: Callable = 
 
 
 def decode(paths: Sequence, side: int, title: str, open_file: Callable, peaks: list[int]) -> np.ndarray:
-    """uint8 [N, 3, side, side] of N files, in their order. Raises ValueError that names an unreadable image.
-
-    `open_file` turns a path or name into what Pillow opens, in several threads. From 5,000 images on, a bar is shown.
-    """
+    """uint8 [N, 3, side, side] of N files, in their order, each as `read` has it, in several threads. From 5,000 images
+    on, a bar is shown."""
     images = np.empty((len(paths), 3, side, side), np.uint8)
 
     def decode_from(start):
@@ -109,11 +104,8 @@ def decode_parts(
 
 
 def cached(name: str, key, make: Callable[[], dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
-    """What `make()` returns, read back from `data/cache/` if it was made before under the same name and key.
-
-    The arrays lie beside their checksum: a file that is not what was written is made again. The key is whatever decides
-    the result, in types that JSON knows.
-    """
+    """What `make()` returns, read back from `data/cache/` if it was made before under the same name and key (whatever
+    decides the result, as JSON). A file that is not what was written, by the checksum in it, is made again."""
     from safetensors import SafetensorError, safe_open
     from safetensors.numpy import save
 

@@ -2,10 +2,11 @@
 
 An image shows one textured shape in the light of a lamp, with its shadow, on a cloudy ground, and one small distractor.
 A class is a shape with a texture; its superclass is the shape. As in photographs, colours are a hint and no more: each
-shape lies on grounds around a hue of its own, each texture has a first colour around one. The lamp makes a shape mostly
-brighter than its ground (where either may be, a small network learns nothing for a while); its marks are darker. The
-images are the same on every processor: NumPy's generator counts in integers, and what follows is arithmetic that the
-IEEE standard fixes to the last bit (functions that it does not fix only say on which side of an edge a point lies).
+shape lies on grounds around a hue of its own, each texture has a first colour around one. The lamp makes a
+shape mostly brighter than its ground (where either may be, a small network learns nothing for a while, and for how long
+is a matter of luck); its marks are darker. The images are the same on every processor: NumPy's generator counts in
+integers, and what follows is arithmetic that the IEEE standard fixes to the last bit (the few functions that it does
+not fix only say on which side of an edge a point lies).
 """
 
 from collections.abc import Callable, Mapping
@@ -19,8 +20,6 @@ SIDE = 32
 MEAN, STD = (0.5, 0.5, 0.5), (0.25, 0.25, 0.25)
 
 # (x, y), each [B, 64, 64] in units of the object's radius -> bool [B, 64, 64]
-Test = Callable[[np.ndarray, np.ndarray], np.ndarray]
-
 SHAPES = {
     "disc": lambda x, y: np.hypot(x, y) < 0.9,
     "square": lambda x, y: (np.maximum(abs(x), abs(y)) < 0.8) & (abs(x) + abs(y) < 1.35),  # its corners are cut
@@ -45,11 +44,10 @@ def _stripe(position):
     return np.floor(position * 2.5 + 0.5) % 2 == 0
 
 
-def draw_sets(shapes: Mapping[str, Test], textures: Mapping[str, Test], *sizes: int) -> tuple[ImageSet, ...]:
+def draw_sets(shapes: Mapping[str, Callable], textures: Mapping[str, Callable], *sizes: int) -> tuple[ImageSet, ...]:
     """One set for each size. A shape says which positions lie in it, a texture which show its second colour."""
     classes = tuple(f"{texture} {shape}" for shape in shapes for texture in textures)
-    superclasses = tuple(index // len(textures) for index in range(len(classes)))
-    sets = []
+    superclasses, sets = tuple(index // len(textures) for index in range(len(classes))), []
     for stream, size in enumerate(sizes, 1):
         rng = np.random.Generator(np.random.PCG64([len(classes), 2407, 11802, stream]))
         labels = rng.permutation(np.arange(size) % len(classes))
@@ -60,7 +58,7 @@ def draw_sets(shapes: Mapping[str, Test], textures: Mapping[str, Test], *sizes: 
     return tuple(sets)
 
 
-def _draw(labels: np.ndarray, shapes: list[Test], textures: list[Test], rng: np.random.Generator) -> np.ndarray:
+def _draw(labels: np.ndarray, shapes: list[Callable], textures: list[Callable], rng: np.random.Generator) -> np.ndarray:
     """uint8 [B, 3, 32, 32]: one image for each label."""
 
     def random(low: float, high: float, *shape: int) -> np.ndarray:
@@ -101,8 +99,7 @@ def _colour(hue: np.ndarray, saturation: np.ndarray, brightness: np.ndarray) -> 
 def _enlarge(grid: np.ndarray) -> np.ndarray:
     """[B, C, k, k] -> [B, C, 32, 32], with straight lines between the values."""
     place = (np.arange(SIDE) + 0.5) / SIDE * (grid.shape[-1] - 1)
-    start = place.astype(int)
-    part = place - start
+    start, part = place.astype(int), place % 1
     for _ in range(2):  # along the last axis, then along the other
         grid = (grid[..., start] * (1 - part) + grid[..., start + 1] * part).swapaxes(-1, -2)
     return grid

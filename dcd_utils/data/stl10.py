@@ -17,8 +17,7 @@ MEAN, STD = (0.4467, 0.4398, 0.4066), (0.2603, 0.2566, 0.2712)
 def load(root: Path, download: bool = True, side: int = 32, url: str | None = None) -> tuple[ImageSet, ImageSet]:
     """See `data.load`. Of the archive (2.6 GB), only the files of labelled images are taken out; folds are left out."""
     folder = root / STL10.base_folder
-    # the third training file holds 2.7 GB of images without labels
-    parts = [STL10.train_list[:2], STL10.test_list]
+    parts = [STL10.train_list[:2], STL10.test_list]  # the third training file holds 2.7 GB of images without labels
     expected = {name: md5 for part in parts for name, md5 in part} | {STL10.class_names_file: None}
 
     def missing():

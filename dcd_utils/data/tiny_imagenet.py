@@ -22,11 +22,11 @@ MEAN, STD = (0.4802, 0.4481, 0.3975), (0.2770, 0.2691, 0.2821)
 _TOP = "tiny-imagenet-200/"
 
 
-def load(root: Path, download: bool = True, side: int = 32, url: str | None = None,
-         cache: bool = True) -> tuple[ImageSet, ImageSet]:
+def load(
+    root: Path, download: bool = True, side: int = 32, url: str | None = None, cache: bool = True
+) -> tuple[ImageSet, ImageSet]:
     """See `data.load`; (train, validation), as the test images have no published labels. The archive has 250 MB.
-    Classes are sorted by WordNet number, as torchvision's ImageFolder sorts them, and called by the first of their
-    words; the number follows where two share it."""
+    Classes are sorted by WordNet number and called by their first name; the number follows where two share it."""
     with downloads.advice("Tiny ImageNet", root, FILENAME, MD5):
         path = downloads.fetch(url or URL, root, FILENAME, MD5, download)
         with zipfile.ZipFile(path) as archive:

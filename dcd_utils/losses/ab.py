@@ -8,7 +8,7 @@ from dcd_utils.losses.method import Stage, loss_of, sized_by_maps
 from dcd_utils.losses.shared import Loss, check, pair_stages
 
 
-@loss_of("ab", sized_by_maps, reads="maps", spans="image", weight=0.0, source="Heo et al., 2019, arXiv:1811.03233")
+@loss_of("ab", sized_by_maps, "maps", spans="image", weight=0.0, source="Heo et al., 2019, arXiv:1811.03233")
 class ABLoss(Loss):
     """The student's activations on the wrong side of zero, or closer to it than a margin (arXiv:1811.03233, eq. 4).
 
@@ -27,8 +27,7 @@ class ABLoss(Loss):
         self.margin = margin
 
     def forward(self, student: list[Tensor], teacher: list[Tensor]) -> Tensor:
-        total = 0.0
-        pairs = pair_stages(student, teacher)
+        total, pairs = 0.0, pair_stages(student, teacher)
         for index, (connector, (student_map, teacher_map)) in enumerate(zip(self.connectors, pairs, strict=True)):
             mapped = connector(student_map)
             missing = torch.where(teacher_map > 0, self.margin - mapped, self.margin + mapped).clamp(min=0)

@@ -13,8 +13,7 @@ def attention(map: Tensor) -> Tensor:
     return unit(map.pow(2).mean(dim=1).flatten(1))
 
 
-@loss_of("at", unsized, reads="maps", spans="image", weight=1000.0,
-         source="Zagoruyko and Komodakis, 2017, arXiv:1612.03928")  # fmt: skip
+@loss_of("at", unsized, "maps", spans="image", weight=1000.0, source="Zagoruyko and Komodakis, 2017, arXiv:1612.03928")
 class ATLoss(Loss):
     """Mean squared difference of the attention maps, summed over the stages (arXiv:1612.03928, eq. 2). The mean over
     positions, not the norm of the paper's equation, is what the published weight of 1000 belongs to."""

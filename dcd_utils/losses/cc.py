@@ -6,7 +6,7 @@ from dcd_utils.losses.method import loss_of, sized_by_pooled
 from dcd_utils.losses.shared import EmbeddingLoss
 
 
-@loss_of("cc", sized_by_pooled, reads="pooled", weight=0.02, source="Peng et al., 2019, arXiv:1904.01802")
+@loss_of("cc", sized_by_pooled, "pooled", weight=0.02, source="Peng et al., 2019, arXiv:1904.01802")
 class CCLoss(EmbeddingLoss):
     """Products of neighbours' differences, in the form that the published tables were made with.
 

@@ -11,26 +11,19 @@ from dcd_utils.losses.method import loss_of, sized_by_pooled
 from dcd_utils.losses.shared import EmbeddingLoss, check
 
 
-@loss_of("crd", sized_by_pooled, reads="pooled", spans="rows", weight=0.8, needs=("indices",),
+@loss_of("crd", sized_by_pooled, "pooled", spans="rows", weight=0.8, needs=("indices",),
          source="Tian, Krishnan and Isola, 2020, arXiv:1910.10699")  # fmt: skip
 class CRDLoss(EmbeddingLoss):
     """Tell an image's other embedding from those of other classes, with a memory bank (arXiv:1910.10699, eq. 17).
 
-    Both features pass a trained linear map and are scaled to unit length. Each network's embedding is scored against
-    the other network's bank: exp(<z, bank_k> / temperature) over a constant fixed by the first batch. Noise-contrastive
-    estimation against `negatives` images of other classes then gives the loss, both ways. The banks hold a running mean
-    of unit length for every training image.
+    Each network's embedding (`embed`) is scored against the other network's bank: exp(<z, bank_k> / temperature) over a
+    constant fixed by the first batch. Noise-contrastive estimation against `negatives` images of other classes then
+    gives the loss, both ways. The banks hold a running mean of unit length for every training image, `train_labels`
+    [N] their classes, at least two; `momentum` is the share of an entry that stays when its image is seen.
 
     Negatives are drawn anew at every step, with replacement (the published code draws without, where the other classes
     have enough images), from a stream that belongs to the loss: its seed comes from PyTorch's generator when the loss
     is built, its position is part of the state dict. In eval mode banks and constants stay as they are.
-
-    Args:
-        student_dim, teacher_dim, embed_dim: see EmbeddingLoss.
-        train_labels: [N], the class of every training image; at least two classes.
-        negatives: images that each one is contrasted with.
-        temperature: divides the inner products.
-        momentum: share of a bank's entry that stays when its image is seen.
 
     Called with indices= [B] of the training images as well, and optionally negatives= [B, K] (indices too, instead of
     drawn ones).

@@ -30,10 +30,8 @@ def dcd_terms(
     embeddings of all: the negatives are those of the whole batch, whatever the number of processes.
     """
     if student_embeddings.ndim != 2 or student_embeddings.shape != teacher_embeddings.shape:
-        raise ValueError(
-            f"student embeddings are {tuple(student_embeddings.shape)}, teacher embeddings "
-            f"{tuple(teacher_embeddings.shape)}: both must be [B, D] of the same B and D"
-        )
+        given = f"student embeddings are {tuple(student_embeddings.shape)}, teacher embeddings "
+        raise ValueError(f"{given}{tuple(teacher_embeddings.shape)}: both must be [B, D] of the same B and D")
     students, teachers = gathered(student_embeddings), gathered(teacher_embeddings)
     if len(students) < 2:
         raise ValueError(f"a batch of {len(students)} was given: DCD contrasts its images, pass at least 2")
@@ -44,26 +42,23 @@ def dcd_terms(
         scores, by_teacher = (rows.masked_fill(masked, -1e9) for rows in (scores, by_teacher))  # 0 * inf: no number
     log_p, log_q = F.log_softmax(scores, dim=1), F.log_softmax(by_teacher, dim=1)
     contrast = -log_p.diagonal(first_row(scores)).mean()
-    consistency = (log_q.exp() * (log_q - log_p)).sum(dim=1).mean()
-    return contrast, consistency
+    return contrast, (log_q.exp() * (log_q - log_p)).sum(dim=1).mean()
 
 
-@loss_of("dcd", sized_by_pooled, reads="pooled", spans="rows", weight=1.0, needs=("labels",),
+@loss_of("dcd", sized_by_pooled, "pooled", spans="rows", weight=1.0, needs=("labels",),
          source="Giakoumoglou and Stathaki, 2024, arXiv:2407.11802")  # fmt: skip
 class DCDLoss(EmbeddingLoss):
     """Discriminative and consistent distillation loss: contrast + alpha * consistency (arXiv:2407.11802, section 3).
 
-    Student and teacher features each pass a trained linear map and are scaled to unit length (`embed`); `dcd_terms`
-    scores every student against every teacher of the batch. The scale is exp(log_scale), clamped to [0, max_scale];
-    log_scale starts at 1 and, like the bias and both maps, is trained with the student. The detached parts of the last
-    call stay in `terms`.
+    Both networks' features are embedded (`embed`); `dcd_terms` scores every student against every teacher of the batch.
+    The scale is exp(log_scale), clamped to [0, max_scale]; log_scale starts at 1 and, like the bias and both maps, is
+    trained with the student. The detached parts of the last call stay in `terms`.
 
     Args:
         student_dim, teacher_dim, embed_dim: widths of the pooled features, and of the common embedding.
         alpha: weight of the consistency term.
         max_scale: cap of the scale; above it the scale's gradient is zero.
-        contrast: weight of the contrastive term. This and what follows is for ablations; the published loss has it at 1
-            and learns everything.
+        contrast: weight of the contrastive term. This and what follows is for ablations of the published loss.
         learn_scale, learn_bias, learn_teacher_map: whether log_scale, the bias and the teacher's linear map are
             trained, or stay as they start.
         mask_classmates: leave out negatives of the image's own class; the loss then needs `labels`.
@@ -101,8 +96,8 @@ class DCDLoss(EmbeddingLoss):
     def forward(self, student_features: Tensor, teacher_features: Tensor, labels: Tensor | None = None) -> Tensor:
         student, teacher = self.embed(student_features, teacher_features)
         scale, masked = self.scale, None
-        places = gathered(torch.arange(len(student), device=student.device) + first_row(student))
-        own = places[first_row(student) :][: len(student), None]
+        rows = torch.arange(len(student), device=student.device) + first_row(student)
+        own, places = rows[:, None], gathered(rows)
         if self.negatives is not None:
             masked = torch.minimum((places - own) % len(places), (own - places) % len(places)) > self.negatives // 2
         if self.mask_classmates:

@@ -20,7 +20,7 @@ def correlation_distance(first: Tensor, second: Tensor) -> Tensor:
     return 1 - (spread(first) * spread(second)).sum(dim=1).mean()
 
 
-@loss_of("dist", unsized, reads="logits", weight=1.0, beside=1.0, source="Huang et al., 2022, arXiv:2205.10536")
+@loss_of("dist", unsized, "logits", weight=1.0, beside=1.0, source="Huang et al., 2022, arXiv:2205.10536")
 class DISTLoss(Loss):
     """How far class probabilities correlate: within each image, and within each class (arXiv:2205.10536, eqs. 6 to 9).
 

@@ -8,15 +8,14 @@ from dcd_utils.losses.method import loss_of, unsized
 from dcd_utils.losses.shared import Loss, check, check_logits
 
 
-@loss_of("dkd", unsized, reads="logits", spans="image", weight=1.0, beside=1.0, needs=("labels",),
+@loss_of("dkd", unsized, "logits", spans="image", weight=1.0, beside=1.0, needs=("labels",),
          source="Zhao et al., 2022, arXiv:2203.08679")  # fmt: skip
 class DKDLoss(Loss):
     """KD in two parts with weights of their own: how sure of the labelled class, and what of the others (eq. 7).
 
     T^2 * (target * KL of [p_label, 1 - p_label] + other * KL over the remaining classes), mean over the batch
-    (arXiv:2203.08679). The published trainer raises the weight over its first 20 epochs, and chooses `other` by the
-    pair (1 to 8); neither is done here. `target` and `other` are alpha and beta of the paper. Called with labels= [B]
-    as well; fewer than 3 classes are refused (no others to compare).
+    (arXiv:2203.08679, as alpha and beta). The published trainer raises the weight over its first 20 epochs, and chooses
+    `other` by the pair (1 to 8); neither is done here. Called with labels= [B] as well; at least 3 classes.
     """
 
     def __init__(self, target: float = 1.0, other: float = 2.0, temperature: float = 4.0):

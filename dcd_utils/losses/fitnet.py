@@ -25,26 +25,19 @@ class Regressor(nn.Module):
         elif height >= to_height and width >= to_width:
             self.conv = nn.Conv2d(channels_in, channels, (1 + height - to_height, 1 + width - to_width))
         else:
-            raise ValueError(
-                f"the student's map is {height}x{width}, the teacher's {to_height}x{to_width}: it must be half as "
-                "large, as large, or larger"
-            )
-        self.norm = nn.BatchNorm2d(channels)
-        self.relu = relu
+            given = f"the student's map is {height}x{width}, the teacher's {to_height}x{to_width}"
+            raise ValueError(f"{given}: it must be half as large, as large, or larger")
+        self.norm, self.activation = nn.BatchNorm2d(channels), nn.ReLU() if relu else nn.Identity()
 
     def forward(self, student: Tensor) -> Tensor:
-        mapped = self.norm(self.conv(student))
-        return F.relu(mapped) if self.relu else mapped
+        return self.activation(self.norm(self.conv(student)))
 
 
-@loss_of("fitnet", sized_by_maps, reads="maps", spans="image", weight=100.0,
-         source="Romero et al., 2015, arXiv:1412.6550")  # fmt: skip
+@loss_of("fitnet", sized_by_maps, "maps", spans="image", weight=100.0, source="Romero et al., 2015, arXiv:1412.6550")
 class FitNetLoss(Loss):
     """Mean squared difference of the teacher's map and the student's, brought to its shape (arXiv:1412.6550, eq. 3).
-
-    The paper trains up to the hint first; here, as in the tables, the hint stands beside the classification loss.
-    `hint` is the stage, counted from 1 (the stem is no stage).
-    """
+    The paper trains up to the hint first; here, as in the tables, the hint (a stage, counted from 1, without the stem)
+    stands beside the classification loss."""
 
     def __init__(self, student: list[Tensor], teacher: list[Tensor], hint: int = 2):
         super().__init__()
@@ -52,8 +45,7 @@ class FitNetLoss(Loss):
         pairs = pair_stages(student, teacher)
         if hint > len(pairs):
             raise ValueError(f"hint={hint} was given: the two networks share the stages 1 to {len(pairs)}")
-        self.hint = hint
-        self.regressor = Regressor(*pairs[hint - 1])
+        self.hint, self.regressor = hint, Regressor(*pairs[hint - 1])
 
     def forward(self, student: list[Tensor], teacher: list[Tensor]) -> Tensor:
         student_map, teacher_map = pair_stages(student, teacher)[self.hint - 1]

@@ -15,7 +15,7 @@ def flow(first: Tensor, second: Tensor) -> Tensor:
     return torch.einsum("bchw,bdhw->bdc", first, second) / (first.shape[2] * first.shape[3])
 
 
-@loss_of("fsp", sized_by_maps, reads="maps", spans="image", weight=0.0, source="Yim et al., 2017, CVPR")
+@loss_of("fsp", sized_by_maps, "maps", spans="image", weight=0.0, source="Yim et al., 2017, CVPR")
 class FSPLoss(Loss):
     """Mean squared difference of the flows between neighbouring maps, the stem included (Yim et al., 2017, eq. 2).
     Used in a first stage; it has no weight afterwards. Both networks need as many maps, of as many channels."""
@@ -24,10 +24,9 @@ class FSPLoss(Loss):
         super().__init__()
         channels, teacher_channels = ([map.shape[1] for map in maps] for maps in (student, teacher))
         if channels != teacher_channels:
-            raise ValueError(
-                f"the student's maps have {channels} channels, the teacher's {teacher_channels}: fsp compares channel "
-                "by channel, so they must be equal; choose another pair or another method"
-            )
+            given = f"the student's maps have {channels} channels, the teacher's {teacher_channels}"
+            advice = "they must be equal; choose another pair or another method"
+            raise ValueError(f"{given}: fsp compares channel by channel, so {advice}")
         pair_stages(student, teacher)  # there are two maps at least
 
     def forward(self, student: list[Tensor], teacher: list[Tensor]) -> Tensor:

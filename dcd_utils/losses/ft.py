@@ -32,8 +32,7 @@ class Paraphraser(Loss):
         return F.mse_loss(self.decoder(self.encoder(target)), target)
 
 
-@loss_of("ft", sized_by_maps, reads="maps", spans="image", weight=200.0,
-         source="Kim, Park and Kwak, 2018, arXiv:1802.04977")  # fmt: skip
+@loss_of("ft", sized_by_maps, "maps", spans="image", weight=200.0, source="Kim, Park and Kwak, 2018, arXiv:1802.04977")
 class FTLoss(Loss):
     """Mean distance between the student's and the teacher's factors of the last map (arXiv:1802.04977, eq. 3).
 
@@ -48,8 +47,7 @@ class FTLoss(Loss):
         super().__init__()
         check("a finite number above 0", rate=rate)
         student_channels, channels = student[-1].shape[1], teacher[-1].shape[1]
-        factors = int(channels * rate)
-        if factors < 1:
+        if (factors := int(channels * rate)) < 1:
             raise ValueError(f"rate={rate} was given: of {channels} channels no factor is left")
         self.paraphraser = Paraphraser(channels, factors)
         self.translator = _layers(nn.Conv2d, [student_channels, student_channels, factors, factors], True)

@@ -7,13 +7,11 @@ from dcd_utils.losses.method import loss_of, unsized
 from dcd_utils.losses.shared import Loss, check, check_logits
 
 
-@loss_of("kd", unsized, reads="logits", spans="image", weight=0.9, classification=0.1, beside=1.0,
+@loss_of("kd", unsized, "logits", spans="image", weight=0.9, classification=0.1, beside=1.0,
          source="Hinton, Vinyals and Dean, 2015, arXiv:1503.02531")  # fmt: skip
 class KDLoss(Loss):
-    """T^2 * KL(teacher || student) of class probabilities softened by T, mean over the batch (arXiv:1503.02531).
-
-    T^2 keeps the gradient's size comparable with that of the labels' loss. Raises ValueError unless both are [B, C].
-    """
+    """T^2 * KL(teacher || student) of class probabilities softened by T, mean over the batch (arXiv:1503.02531). T^2
+    keeps the gradient's size comparable with that of the labels' loss."""
 
     def __init__(self, temperature: float = 4.0):
         super().__init__()

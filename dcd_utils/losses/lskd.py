@@ -13,14 +13,12 @@ def standardise(logits: Tensor) -> Tensor:
     return (logits - logits.mean(dim=1, keepdim=True)) / (logits.std(dim=1, keepdim=True).clamp(min=0.05) + 1e-7)
 
 
-@loss_of("lskd", unsized, reads="logits", spans="image", weight=9.0, classification=0.1, beside=9.0,
+@loss_of("lskd", unsized, "logits", spans="image", weight=9.0, classification=0.1, beside=9.0,
          source="Sun et al., 2024, arXiv:2403.01427")  # fmt: skip
 class LSKDLoss(Loss):
-    """KD on standardised logits: the student need not match the size of the teacher's (arXiv:2403.01427, eq. 10).
-
-    The temperature is in units of each image's standard deviation. Fewer than 3 classes are refused: standardised, two
-    logits are always the same.
-    """
+    """KD on standardised logits: the student need not match the size of the teacher's (arXiv:2403.01427, eq. 10). The
+    temperature is in units of each image's standard deviation. Fewer than 3 classes are refused: standardised, two
+    logits are always the same."""
 
     def __init__(self, temperature: float = 2.0):
         super().__init__()

@@ -15,8 +15,8 @@ class Method:
 
     Attributes:
         name: lower case letters, digits and underscores.
-        build: (student features, teacher features, **options) -> the loss module; the features are an example batch. A
-            method that needs "indices" is built with train_labels= [N] as well.
+        build: (student features, teacher features, **options) -> the loss module; the features are an example batch.
+            A method that needs "indices" is built with train_labels= [N] as well.
         reads: the field of Features that the loss is called with: "logits", "pooled" or "maps".
         weight: of the method's own loss.
         classification: gamma, the weight of the labels' cross-entropy when the method stands alone.
@@ -43,11 +43,9 @@ class Method:
 
 @dataclass(frozen=True)
 class Stage:
-    """Training that comes before the student's own; a loss that asks for it has a method `stage() -> Stage`.
-
-    `loss` is called like a method's loss; only what it reaches is trained, with a constant learning rate. With
-    `preactivation` both networks show their maps as they are before the last ReLU of each stage.
-    """
+    """Training that comes before the student's own; a loss that asks for it has a method `stage() -> Stage`. `loss` is
+    called like a method's loss; only what it reaches is trained, with a constant learning rate. With `preactivation`
+    both networks show their maps as they are before the last ReLU of each stage."""
 
     loss: nn.Module
     learning_rate: float
@@ -59,24 +57,19 @@ METHODS: dict[str, Method] = {}
 
 
 def register(method: Method, replace: bool = False) -> Method:
-    """Make a method known by its name to `objective`, `training.distill` and the command line, or raise ValueError.
-
-    It takes over from one of its name that was written in the same place (a cell, run again), or, if `replace`, any.
-    """
+    """Make a method known by its name to `objective`, `training.distill` and the command line, or raise ValueError. It
+    takes over from one of its name that was written in the same place (a cell, run again), or, if `replace`, any."""
     if not re.fullmatch("[a-z0-9_]+", method.name) or method.name in RESERVED:
-        raise ValueError(
-            f'"{method.name}" was given as a name: write it in lower case letters, digits and underscores, and not as '
-            f"one of {', '.join(RESERVED)}"
-        )
+        advice = f"write it in lower case letters, digits and underscores, and not as one of {', '.join(RESERVED)}"
+        raise ValueError(f'"{method.name}" was given as a name: {advice}')
     old = METHODS.get(method.name, method)
     if _origin(old) != _origin(method) and not replace:
         raise ValueError(f'"{method.name}" exists already (of {_origin(old)}): use another name, or pass replace=True')
     known = method.reads in ("logits", "pooled", "maps") and method.spans in ("image", "batch", "rows")
     if not known or not set(method.needs) <= {"labels", "indices"}:
-        raise ValueError(
-            f'"{method.name}" reads {method.reads!r}, needs {method.needs!r} and spans {method.spans!r}: a loss reads '
-            '"logits", "pooled" or "maps", may need "labels" and "indices", and spans "image", "batch" or "rows"'
-        )
+        given = f'"{method.name}" reads {method.reads!r}, needs {method.needs!r} and spans {method.spans!r}'
+        possible = '"logits", "pooled" or "maps", may need "labels" and "indices", and spans "image", "batch" or "rows"'
+        raise ValueError(f"{given}: a loss reads {possible}")
     facts = {"weight": method.weight, "classification": method.classification, "beside": method.beside or 0.0}
     check("a finite number of at least 0", **facts)
     METHODS[method.name] = method
@@ -103,10 +96,8 @@ def parse(method: str) -> list[str]:
     """The parts of a method's name, "dcd+kd" -> ["dcd", "kd"]; ValueError if there is no such method."""
     first, *rest = method.lower().split("+") if isinstance(method, str) else [method]
     if first not in METHODS or len(rest) > 1 or not set(rest) <= set(followers()) - {first}:
-        raise ValueError(
-            f'method "{method}" does not exist: choose one of {", ".join(METHODS)}; '
-            f"behind a plus, after another one: {', '.join(followers())}"
-        )
+        behind = f"behind a plus, after another one: {', '.join(followers())}"
+        raise ValueError(f'method "{method}" does not exist: choose one of {", ".join(METHODS)}; {behind}')
     return [first, *rest]
 
 
@@ -125,13 +116,13 @@ def sized_by_maps(loss: type[nn.Module]) -> Callable[..., nn.Module]:
     return lambda student, teacher, **options: loss(student.maps, teacher.maps, **options)
 
 
-def loss_of(name: str, build: Callable, replace: bool = False, **facts) -> Callable:
+def loss_of(name: str, build: Callable, reads: str, *, replace: bool = False, **facts) -> Callable:
     """Register the class below as the loss of a method; `build` is one of the three above, `facts` are Method's."""
 
     def registered(loss: type[nn.Module]) -> type[nn.Module]:
         made = build(loss)
         made.__module__, made.__qualname__ = loss.__module__, loss.__qualname__
-        register(Method(name, made, **facts), replace)
+        register(Method(name, made, reads, **facts), replace)
         return loss
 
     return registered

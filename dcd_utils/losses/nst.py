@@ -13,12 +13,10 @@ def _kernel(first: Tensor, second: Tensor) -> Tensor:
     return (first @ second.transpose(1, 2)).pow(2).mean()
 
 
-@loss_of("nst", unsized, reads="maps", spans="image", weight=50.0, source="Huang and Wang, 2017, arXiv:1707.01219")
+@loss_of("nst", unsized, "maps", spans="image", weight=50.0, source="Huang and Wang, 2017, arXiv:1707.01219")
 class NSTLoss(Loss):
-    """Maximum mean discrepancy between the channels of both networks, summed over stages (arXiv:1707.01219, eq. 7).
-
-    The teacher's own term has no gradient; it makes the value a squared distance.
-    """
+    """Maximum mean discrepancy between the channels of both networks, summed over stages (arXiv:1707.01219, eq. 7). The
+    teacher's own term has no gradient; it makes the value a squared distance."""
 
     def forward(self, student: list[Tensor], teacher: list[Tensor]) -> Tensor:
         total = 0.0

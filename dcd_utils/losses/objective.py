@@ -102,15 +102,13 @@ def objective(
     Raises ValueError for an unknown method, a weight for a term that the method does not have, weights and options of
     impossible values, or features that the method cannot work with; TypeError for an option that its loss lacks.
     """
-    first, *rest = parse(method)
-    defaults = default_weights(method)
+    parts, defaults = parse(method), default_weights(method)
     for name in weights or {}:
         if name not in defaults:
             raise ValueError(f'weight for "{name}" was given, but {method} has the terms {", ".join(defaults)}')
-    weights = defaults | (weights or {})
-    losses = {}
-    for name in (first, *rest):
-        entry, settings = METHODS[name], dict(options) if name == first else {}
+    weights, losses = defaults | (weights or {}), {}
+    for name in parts:
+        entry, settings = METHODS[name], dict(options) if name == parts[0] else {}
         if "indices" in entry.needs:
             if train_labels is None:
                 raise ValueError(f'"{name}" remembers training images: pass train_labels=, a class for each of them')

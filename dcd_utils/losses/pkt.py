@@ -18,8 +18,7 @@ def neighbours(features: Tensor) -> Tensor:
     return kernel / kernel.sum(dim=1, keepdim=True)
 
 
-@loss_of("pkt", unsized, reads="pooled", spans="rows", weight=30000.0,
-         source="Passalis and Tefas, 2018, arXiv:1803.10837")  # fmt: skip
+@loss_of("pkt", unsized, "pooled", spans="rows", weight=30000.0, source="Passalis and Tefas, 2018, arXiv:1803.10837")
 class PKTLoss(Loss):
     """Divergence of the student's neighbour chances from the teacher's (arXiv:1803.10837, eq. 9). The mean over all B^2
     entries, not the sum over a row, is what the published weight of 30,000 belongs to."""

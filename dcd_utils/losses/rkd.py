@@ -28,7 +28,7 @@ def angles(features: Tensor) -> Tensor:
     return directions @ directions.transpose(1, 2)
 
 
-@loss_of("rkd", unsized, reads="pooled", spans="rows", weight=1.0, source="Park et al., 2019, arXiv:1904.05068")
+@loss_of("rkd", unsized, "pooled", spans="rows", weight=1.0, source="Park et al., 2019, arXiv:1904.05068")
 class RKDLoss(Loss):
     """Huber loss between the networks' distances and between their angles (arXiv:1904.05068, eqs. 5 to 10), weighted by
     `distance` and `angle`. Angles cost B^3 numbers."""

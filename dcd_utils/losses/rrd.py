@@ -9,21 +9,17 @@ from dcd_utils.losses.method import loss_of, sized_by_pooled
 from dcd_utils.losses.shared import EmbeddingLoss, check
 
 
-@loss_of("rrd", sized_by_pooled, reads="pooled", spans="rows", weight=1.0,
+@loss_of("rrd", sized_by_pooled, "pooled", spans="rows", weight=1.0,
          source="Giakoumoglou and Stathaki, 2024, arXiv:2407.12073")  # fmt: skip
 class RRDLoss(EmbeddingLoss):
     """Cross-entropy between two views of a queue: how near its entries are to the teacher, and to the student.
 
-    Both features pass a linear map and are scaled to unit length; the teacher's embeddings enter the queue, the oldest
-    leave. target = softmax(teacher . queue / teacher_temperature), loss = -mean_i sum_k target_ik log softmax(student .
-    queue / temperature)_ik (arXiv:2407.12073, eq. 6). No gradient reaches the teacher's map: it stays as drawn (the
-    optimiser passes over what has no gradient, weight decay and all). The authors' queue starts with normalised columns
-    instead of rows and fails when its end is not met by a whole batch; this one starts with unit rows and wraps around.
-
-    Args:
-        student_dim, teacher_dim, embed_dim: see EmbeddingLoss.
-        queue_size: entries of the queue, at least the batch size. In eval mode they stay as they are.
-        temperature, teacher_temperature: of the student's and of the teacher's softmax.
+    The teacher's embeddings (`embed`) enter the queue, the oldest leave; it has `queue_size` entries, at least as many
+    as the batch, which stay as they are in eval mode. target = softmax(teacher . queue / teacher_temperature), loss =
+    -mean_i sum_k target_ik log softmax(student . queue / temperature)_ik (arXiv:2407.12073, eq. 6). No gradient reaches
+    the teacher's map: it stays as drawn (the optimiser passes over what has no gradient, weight decay and all). The
+    authors' queue starts with normalised columns instead of rows and fails when its end is not met by a whole batch;
+    this one starts with unit rows and wraps around.
     """
 
     def __init__(

@@ -28,10 +28,9 @@ def check(expected: str, **settings: object) -> None:
 def check_logits(student: Tensor, teacher: Tensor, fewest: int = 1) -> None:
     """Raise ValueError unless both are [B, C] over the same C classes, at least `fewest` of them."""
     if student.ndim != 2 or student.shape != teacher.shape or student.shape[1] < fewest:
-        raise ValueError(
-            f"student logits are {tuple(student.shape)}, teacher logits {tuple(teacher.shape)}: both must be [B, C] "
-            f"over the same C classes{f', at least {fewest} (fewer hold nothing to compare: choose kd)' * (fewest > 1)}"
-        )
+        given = f"student logits are {tuple(student.shape)}, teacher logits {tuple(teacher.shape)}"
+        more = f", at least {fewest} (fewer hold nothing to compare: choose kd)" if fewest > 1 else ""
+        raise ValueError(f"{given}: both must be [B, C] over the same C classes{more}")
 
 
 def to_type(features: Tensor | list[Tensor], dtype: torch.dtype | None = None) -> Tensor | list[Tensor]:
@@ -74,38 +73,32 @@ class EmbeddingLoss(Loss):
 
     def project(self, student_features: Tensor, teacher_features: Tensor) -> tuple[Tensor, Tensor]:
         """Both batches behind their linear maps, each [B, embed_dim]; autocast does not reach in."""
-        for name, features in (("student", student_features), ("teacher", teacher_features)):
+        projected = []
+        for name, features in (("student", student_features), ("teacher", teacher_features.detach())):
             layer = getattr(self, f"embed_{name}")
             if features.ndim != 2 or features.shape[1] != layer.in_features:
-                raise ValueError(
-                    f"{name} features are {tuple(features.shape)}, expected [B, {layer.in_features}]: pass pooled "
-                    f"features, or build {type(self).__name__} with {name}_dim={[0, *features.shape][-1]}"
-                )
-        if len(student_features) != len(teacher_features):
-            raise ValueError(
-                f"{len(student_features)} student rows and {len(teacher_features)} teacher rows were given: "
-                "row i of both must come from the same image"
-            )
-        dtype = self.embed_student.weight.dtype
-        with torch.autocast(student_features.device.type, enabled=False):
-            student, teacher = student_features.to(dtype), teacher_features.detach().to(dtype)
-            return self.embed_student(student), self.embed_teacher(teacher)
+                given = f"{name} features are {tuple(features.shape)}, expected [B, {layer.in_features}]"
+                advice = f"build {type(self).__name__} with {name}_dim={[0, *features.shape][-1]}"
+                raise ValueError(f"{given}: pass pooled features, or {advice}")
+            with torch.autocast(features.device.type, enabled=False):
+                projected.append(layer(features.to(layer.weight.dtype)))
+        if len(projected[0]) != len(projected[1]):
+            given = f"{len(projected[0])} student rows and {len(projected[1])} teacher rows were given"
+            raise ValueError(f"{given}: row i of both must come from the same image")
+        return tuple(projected)
 
     def embed(self, student_features: Tensor, teacher_features: Tensor) -> tuple[Tensor, Tensor]:
         """As `project`, then scaled to unit length: both batches on the common unit sphere."""
-        student, teacher = self.project(student_features, teacher_features)
-        return unit(student), unit(teacher)
+        return tuple(map(unit, self.project(student_features, teacher_features)))
 
 
 def pair_stages(student: list[Tensor], teacher: list[Tensor]) -> list[tuple[Tensor, Tensor]]:
     """(student map, teacher map without gradient) of each stage, not of the stem: the first with the first, and so on,
     as the published code pairs them; where one network has more, its last stages are left out."""
-    count = min(len(student), len(teacher)) - 1
-    if count < 1:
-        raise ValueError(
-            f"the student shows {len(student)} maps, the teacher {len(teacher)}: a method that compares stages needs "
-            "at least two of each; choose one that reads logits or pooled features"
-        )
+    if min(len(student), len(teacher)) < 2:
+        given = f"the student shows {len(student)} maps, the teacher {len(teacher)}"
+        advice = "choose one that reads logits or pooled features"
+        raise ValueError(f"{given}: a method that compares stages needs at least two of each; {advice}")
     return [(s, t.detach()) for s, t in zip(student[1:], teacher[1:], strict=False)]
 
 

@@ -14,7 +14,7 @@ def similarity(map: Tensor) -> Tensor:
     return unit(flat @ gathered(flat).T)
 
 
-@loss_of("sp", unsized, reads="maps", spans="rows", weight=3000.0, source="Tung and Mori, 2019, arXiv:1907.09682")
+@loss_of("sp", unsized, "maps", spans="rows", weight=3000.0, source="Tung and Mori, 2019, arXiv:1907.09682")
 class SPLoss(Loss):
     """Squared distance of both last maps' similarity matrices of the batch, over B^2 (arXiv:1907.09682, eq. 4)."""
 

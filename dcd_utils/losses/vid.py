@@ -29,12 +29,10 @@ class Predictor(nn.Module):
         return 0.5 * ((self.mean(student) - teacher).pow(2) / variance + variance.log()).mean()
 
 
-@loss_of("vid", sized_by_maps, reads="maps", spans="image", weight=1.0, source="Ahn et al., 2019, arXiv:1904.05835")
+@loss_of("vid", sized_by_maps, "maps", spans="image", weight=1.0, source="Ahn et al., 2019, arXiv:1904.05835")
 class VIDLoss(Loss):
-    """Negative log-likelihood of the teacher's maps given the student's, summed over stages (arXiv:1904.05835, eq. 6).
-
-    `variance` is where each channel's variance starts, `smallest` is added. The value may be negative (a density).
-    """
+    """Negative log-likelihood of the teacher's maps given the student's, summed over stages (arXiv:1904.05835, eq. 6),
+    negative where a density is large. `variance` is where each channel's variance starts, `smallest` is added."""
 
     def __init__(self, student: list[Tensor], teacher: list[Tensor], variance: float = 5.0, smallest: float = 1e-5):
         super().__init__()
@@ -44,5 +42,5 @@ class VIDLoss(Loss):
         self.predictors = nn.ModuleList(Predictor(s.shape[1], t.shape[1], variance, smallest) for s, t in pairs)
 
     def forward(self, student: list[Tensor], teacher: list[Tensor]) -> Tensor:
-        pairs = pair_stages(student, teacher)
-        return sum(predictor(s, t) for predictor, (s, t) in zip(self.predictors, pairs, strict=True))
+        pairs = zip(self.predictors, pair_stages(student, teacher), strict=True)
+        return sum(predictor(*pair) for predictor, pair in pairs)

@@ -36,11 +36,10 @@ _CHUNK = 16384  # rows that are checked at once
 class NoTeacher:
     """Stands where a teacher would when a network learns from labels alone."""
 
-    def prepare(self, indices: Tensor, views: Tensor) -> None:
+    def __call__(self, *_: Tensor) -> None:
         """Do nothing."""
 
-    def __call__(self, images: Tensor, indices: Tensor | None = None) -> None:
-        return None
+    prepare = __call__
 
 
 class FrozenTeacher:
@@ -57,10 +56,9 @@ class FrozenTeacher:
     def __call__(self, images: Tensor, indices: Tensor | None = None) -> Features:
         """Return the answers to images [B, 3, H, W], which are those at `indices` [B] of the training images."""
         count, missing = len(images), (self.batch_size or 0) - len(images)
-        if missing <= 0:
-            return self.network.features(images)
-        # this keeps the layout in memory, which decides the last bits as well
-        maps, pooled, logits = self.network.features(F.pad(images, (0, 0, 0, 0, 0, 0, 0, missing)))
+        if missing > 0:  # pad keeps the layout in memory, which decides the last bits as well
+            images = F.pad(images, (0, 0, 0, 0, 0, 0, 0, missing))
+        maps, pooled, logits = self.network.features(images)
         return Features([stage_map[:count] for stage_map in maps], pooled[:count], logits[:count])
 
 
@@ -99,8 +97,7 @@ class Table:
         return torch.cat([self.sums[chunk] == _checksums(self.values[chunk]) for chunk in rows.split(_CHUNK)])
 
     def write(self, rows: Tensor, values: Tensor) -> None:
-        values = values.to(self.values)
-        self.values[rows] = values
+        self.values[rows] = values = values.to(self.values)
         self.sums[rows] = _checksums(values)
 
 
@@ -123,9 +120,6 @@ class StoredTeacher(FrozenTeacher):
         cache: where to keep the table. "auto" takes the device's memory, or a file in `data/cache/`, or the memory, if
             the table fills at most half, a quarter, a quarter of what is free there.
         facts: `network_facts` of the teacher, if they are known already.
-
-    Attributes:
-        table: where the answers are.
 
     A table that is larger than its place (CacheDoesNotFit), or a file that holds another one, is a ValueError.
     """
@@ -162,8 +156,7 @@ class StoredTeacher(FrozenTeacher):
         for batch in missing.split(self.batch_size) if len(missing) else ():
             threads.settle()
             answers = self._compute(indices[batch], drawn[batch])
-            values = torch.cat([answers.pooled, answers.logits], dim=1)
-            self.table.write(rows[batch.to(rows.device)], values)
+            self.table.write(rows[batch.to(rows.device)], torch.cat([answers.pooled, answers.logits], dim=1))
         self._answers[indices.to(self.train.device)] = self.table.values[rows].to(self.train.device)
 
     def __call__(self, images: Tensor, indices: Tensor | None = None) -> Features:
@@ -199,7 +192,7 @@ def _open(name: str, rows: int, width: int, dtype: torch.dtype, place: str, devi
         raise too_large
     if place == "file":
         return _open_file(path, name, rows, width, dtype)
-    at = device if place == "device" else torch.device("cpu")
+    at = device if place == "device" else "cpu"
     name = f"{place} {at} {name}"
     if name not in _TABLES:
         _TABLES.clear()  # one teacher's table at a time
@@ -216,14 +209,12 @@ def _free(device: torch.device, path: Path) -> dict[str, float | None]:
     disk = next(folder for folder in path.parents if folder.exists())
     return {
         "device": torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else None,
-        "file": math.inf if path.exists() else shutil.disk_usage(disk).free,
-        "memory": runtime.free_memory(),
+        "file": math.inf if path.exists() else shutil.disk_usage(disk).free, "memory": runtime.free_memory(),
     }
 
 
 def _open_file(path: Path, name: str, rows: int, width: int, dtype: torch.dtype) -> Table:
-    header = json.dumps({"table": name}).encode().ljust(_HEADER)
-    start = _HEADER + rows * 8
+    header, start = json.dumps({"table": name}).encode().ljust(_HEADER), _HEADER + rows * 8
     size = start + rows * width * dtype.itemsize
     path.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(path.with_suffix(".lock")):

@@ -60,17 +60,17 @@ class ImageFiles:
         """
         crop = v2.Compose([v2.RandomResizedCrop(self.side), v2.RandomHorizontalFlip()])
         middle = v2.Compose([v2.Resize(round(self.side * 8 / 7)), v2.CenterCrop(self.side)])
-        pixels = torch.empty(len(pairs), 3, self.side, self.side, dtype=torch.uint8)
+        pixels = torch.empty(len(pairs), self.side, self.side, 3, dtype=torch.uint8)
         try:
             with torch.random.fork_rng(devices=[]):
                 for row, (index, view) in enumerate(pairs):
                     image = decoding.read(self.folder / os.fsdecode(self.names[index]), [])
                     if view is not None:
                         torch.manual_seed(view)
-                    pixels[row] = v2.functional.pil_to_tensor((middle if view is None else crop)(image))
+                    pixels[row] = torch.from_numpy(np.array((middle if view is None else crop)(image)))
         except ValueError as error:
             return str(error)
-        return pixels
+        return pixels.permute(0, 3, 1, 2)  # the channels last, as training wants them
 
 
 class StreamedSet(ImageSet):

@@ -159,6 +159,8 @@ def _run(job: Job, facts: dict, teacher: nn.Module | None, run_dir, cache: str, 
     if (known := distributed.from_first(lambda: facts)) != facts:
         what = f"process {distributed.rank()} was to train another run than the first: {differences(known, facts)}"
         raise ValueError(f"{what}. Give all processes the same data, code and options")
+    if job.execution.sync_batch_norm and distributed.world() > 1 and job.train.device.type != "cuda":
+        raise ValueError("sync_batch_norm was given: PyTorch has it on GPUs only, so leave it out (--sync-batch-norm)")
     data = data_facts(job.train, job.test)
     places = known_places(facts, data, retrain) if run_dir is None else [RunFolder(run_dir, facts, data)]
     folder = places[-1]

@@ -166,6 +166,7 @@ FAULTS = {
     "a batch that cannot be divided": ([["train", *QUICKLY, "--batch-size", "33"]] * 2, "33 images was given to 2"),
     "too small a batch": ([["train", *QUICKLY, "--batch-size", "2"]] * 2, "at least 2 for each"),
     "other data": ([["train", *QUICKLY], ["train", *QUICKLY, "--train-size", "95"]], "run than the first: train is"),
+    "batch norm of all on a CPU": ([["train", *QUICKLY, "--sync-batch-norm"]] * 2, "has it on GPUs only"),
     "a command for one": ([["report"]] * 2, "leave torchrun out"),
     "an unknown option": ([["train", "--speed", "9"]] * 2, "unrecognized arguments: --speed"),
 }

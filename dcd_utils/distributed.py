@@ -72,7 +72,7 @@ def complaint(error: Exception) -> str:
     """Return what to say of an error that ends this process: nothing, where another process has said why it ends."""
     if world() == 1:
         return "" if int(os.environ.get("RANK", 0)) else str(error)  # before they met, all see the same
-    if isinstance(error, dist.DistError) or "gloo" in str(error):
+    if isinstance(error, dist.DistError) or "/gloo/transport/" in str(error):
         error = "another process ended, perhaps killed for want of memory; finished epochs are kept, the same command "
         error += "goes on (torchrun --max-restarts does by itself)"
     with contextlib.suppress(Exception):  # the store went, too

@@ -136,9 +136,7 @@ def train_epoch(
     return _means(names, torch.cat(done), [len(indices) for indices, _ in whole], epoch) | waiting
 
 
-def fit(
-    job: Job, state: dict | None = None, keep: Callable[[dict], None] = lambda state: None
-) -> list[dict]:
+def fit(job: Job, state: dict | None = None, keep: Callable[[dict], None] = lambda state: None) -> list[dict]:
     """Train for the recipe's epochs; return one row of metrics per epoch. After each, and within long ones, `keep`
     receives all that is needed to go on (model, objective, optimizer, history; in "begun" what has passed of an epoch,
     or None): given as `state`, it leads to an unbroken run's result."""

@@ -52,8 +52,7 @@ def _guide(job: Job, teacher: nn.Module | None, cache: str, facts: dict):
     """Return the teacher that the loop asks, and a remark."""
     if teacher is None:
         return NoTeacher(), ""
-    execution, processes = job.execution, distributed.world()
-    live = FrozenTeacher(teacher, execution.micro_batch or job.recipe.batch_size // processes)
+    live = FrozenTeacher(teacher, _at_once(job))
     if job.train.streams:
         if cache not in ("auto", "off"):
             raise ValueError(f'cache="{cache}" was given: streamed images have views without number; choose "off"')
@@ -85,7 +84,7 @@ def _first_stage(job: Job, folder: RunFolder, teacher: nn.Module | None, state: 
         job.objective.load_state_dict(state["objective"])
     first = replace(
         job, model=show(job.model), objective=objective.to(job.train.device), recipe=recipe, seed=f"{job.seed}/first",
-        teacher=FrozenTeacher(show(teacher), job.recipe.batch_size // distributed.world()), test=None,
+        teacher=FrozenTeacher(show(teacher), _at_once(job)), test=None,
     )
 
     def keep(first_state):
@@ -93,6 +92,11 @@ def _first_stage(job: Job, folder: RunFolder, teacher: nn.Module | None, state: 
 
     _fit(first, state and state["first_stage"], f"{label} (first stage)", keep)
     return None
+
+
+def _at_once(job: Job) -> int:
+    """Return how many images pass through the networks together, in this process."""
+    return job.execution.micro_batch or job.recipe.batch_size // distributed.world()
 
 
 class _Preactivated(nn.Module):

@@ -18,12 +18,13 @@ STREAMED = 4e9  # bytes; training images that take more when decoded are streame
 
 
 def load(
-    root: Path, side: int = 32, cache: bool = True, stream: bool | None = None, workers: int | None = None
+    root: Path, side: int = 32, cache: bool = True, stream: bool | None = None, workers: int | None = None,
+    tested: tuple[str, ...] = ("test", "val", "valid", "validation"),
 ) -> tuple[ImageSet, ImageSet]:  # fmt: skip
-    """See `data.load`. Classes are train's folder names, sorted; mean and std are those of the training images, or,
-    where these are streamed, those that torchvision's weights were trained with."""
+    """See `data.load`; the first of the folders `tested` holds the test images. Classes are train's folder names, sorted;
+    mean and std are the training images', or, where these are streamed, those of torchvision's weights."""
     try:
-        folders = {"train": _part(root, "train"), "test": _part(root, "test", "val", "valid", "validation")}
+        folders = {"train": _part(root, "train"), "test": _part(root, *tested)}
         found = {part: _list(folder) for part, folder in folders.items()}
     except PermissionError as error:
         raise ValueError(f'"{error.filename}" cannot be read ({error.strerror}): change its permissions') from error

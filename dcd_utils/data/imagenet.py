@@ -8,7 +8,7 @@ from dcd_utils.data.image_set import ImageSet
 
 def load(root: Path, side: int = 224, workers: int | None = None) -> tuple[ImageSet, ImageSet]:
     """See `data.load`. The same classes in both parts are expected, else FileNotFoundError."""
-    train, test = folder.load(root, side, stream=True, workers=workers)
+    train, test = folder.load(root, side, stream=True, workers=workers, tested=("val", "test"))
     counts = test.labels.bincount(minlength=test.num_classes).tolist()
     if 0 in counts:
         missing = [name for name, count in zip(test.classes, counts, strict=True) if not count]

@@ -21,7 +21,7 @@ def load(
     root: Path, side: int = 32, cache: bool = True, stream: bool | None = None, workers: int | None = None,
     tested: tuple[str, ...] = ("test", "val", "valid", "validation"),
 ) -> tuple[ImageSet, ImageSet]:  # fmt: skip
-    """See `data.load`; the first of the folders `tested` holds the test images. Classes are train's folder names, sorted;
+    """See `data.load`; the first of the folders `tested` holds the test images. Classes are train's folders, sorted;
     mean and std are the training images', or, where these are streamed, those of torchvision's weights."""
     try:
         folders = {"train": _part(root, "train"), "test": _part(root, *tested)}

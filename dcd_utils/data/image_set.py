@@ -120,11 +120,15 @@ class ImageSet:
 
     def normalize(self, images: Tensor) -> Tensor:
         """uint8 [B, 3, H, W] -> float32 (pixel / 255 - mean) / std."""
-        if images.device not in self._memo:  # brought to the device once: at each step it would keep the host waiting
-            mean, std = (torch.tensor(values, device=images.device).view(3, 1, 1) for values in (self.mean, self.std))
-            self._memo[images.device] = 1 / (255 * std), mean / std
-        factor, shift = self._memo[images.device]
-        return images.to(torch.float32, memory_format=torch.channels_last).mul_(factor).sub_(shift)
+        (size, _, height, width), key = images.shape, (images.device, images.shape[3])
+        if key not in self._memo:  # brought to the device once: at each step it would keep the host waiting
+            mean, std = (torch.tensor(values, device=images.device).repeat(width) for values in (self.mean, self.std))
+            self._memo[key] = 1 / (255 * std), mean / std
+        factor, shift = self._memo[key]
+        normalized = images.to(torch.float32, memory_format=torch.channels_last)
+        # a CPU is three times as fast in long rows
+        normalized.permute(0, 2, 3, 1).view(size, height, 3 * width).mul_(factor).sub_(shift)
+        return normalized
 
     def batches(self, steps: Iterable[tuple[Tensor, Tensor | None]]) -> Iterator[Tensor]:
         """Yield `batch(indices, views)` for each step."""

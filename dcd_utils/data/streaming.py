@@ -32,6 +32,7 @@ class ImageFiles:
         side: height and width.
         device: where batches go.
         workers: processes that read ahead; 0: none, each batch is read when its turn comes.
+        buffer: uint8 [slots, B, side, side, 3], which all processes share: batches are written into it in turn.
     """
 
     folder: Path
@@ -40,6 +41,7 @@ class ImageFiles:
     side: int
     workers: int
     device: torch.device = torch.device("cpu")
+    buffer: Tensor | None = None
     dtype, ndim = torch.uint8, 4
 
     @property
@@ -52,25 +54,26 @@ class ImageFiles:
     def to(self, device: torch.device | str) -> ImageFiles:
         return replace(self, device=torch.device(device))
 
-    def __getitems__(self, pairs: list[tuple[int, int | None]]) -> Tensor | str:
-        """The pixels of each (index, view), uint8 [B, 3, side, side], or what is wrong with one of the files.
+    def __getitems__(self, step: tuple[int, np.ndarray, np.ndarray | None]) -> str:
+        """Read a step (slot, indices, views) into its slot of the buffer; return what is wrong with one of the files.
 
         A view is the seed of a random resized crop and a flip, as ImageNet is trained on; None: the middle of the image
         at 8/7 of the side (256 for 224), as it is tested on.
         """
         crop = v2.Compose([v2.RandomResizedCrop(self.side), v2.RandomHorizontalFlip()])
         middle = v2.Compose([v2.Resize(round(self.side * 8 / 7)), v2.CenterCrop(self.side)])
-        pixels = torch.empty(len(pairs), self.side, self.side, 3, dtype=torch.uint8)
+        slot, indices, views = step
+        drawn = [None] * len(indices) if views is None else views.tolist()
         try:
             with torch.random.fork_rng(devices=[]):
-                for row, (index, view) in enumerate(pairs):
+                for row, index, view in zip(self.buffer[slot].numpy(), indices.tolist(), drawn, strict=False):
                     image = decoding.read(self.folder / os.fsdecode(self.names[index]), [])
                     if view is not None:
-                        torch.manual_seed(view)
-                    pixels[row] = torch.from_numpy(np.array((middle if view is None else crop)(image)))
+                        torch.default_generator.manual_seed(view)
+                    row[:] = (middle if view is None else crop)(image)
         except ValueError as error:
             return str(error)
-        return pixels.permute(0, 3, 1, 2)  # the channels last, as training wants them
+        return ""
 
 
 class StreamedSet(ImageSet):
@@ -82,23 +85,40 @@ class StreamedSet(ImageSet):
     def batches(self, steps: Iterable[tuple[Tensor, Tensor | None]]) -> Iterator[Tensor]:
         """Yield `batch(indices, views)` for each step, read ahead: the same whatever the number of workers.
 
-        Raises ValueError that names a file which cannot be read, and RuntimeError where a worker dies.
+        Raises ValueError that names a file which cannot be read, and RuntimeError where a worker dies or the memory
+        that the workers share is too small.
         """
-        pairs = (list(zip(i.tolist(), [None] * len(i) if v is None else v.tolist(), strict=True)) for i, v in steps)
-        loader = DataLoader(
-            self.images, batch_sampler=pairs, num_workers=self.images.workers, collate_fn=_as_it_is,
-            pin_memory=self.device.type == "cuda", generator=torch.Generator(),  # and not everybody's
-        )
+        steps, workers, side = list(steps), self.images.workers, self.images.side
+        slots = 2 * workers + 1  # the loader keeps two batches of each worker under way, and one is in use
+        largest = max((len(indices) for indices, _ in steps), default=0)
+        buffer = torch.empty(slots, largest, side, side, 3, dtype=torch.uint8)
+        numbered = [
+            (number % slots, indices.cpu().numpy(), None if views is None else views.cpu().numpy())
+            for number, (indices, views) in enumerate(steps)
+        ]
+        runtime.reuse_freed_memory()
+        advice = "choose fewer workers or a smaller batch"
         try:
-            for pixels in loader:
-                if isinstance(pixels, str):
-                    raise ValueError(pixels)
-                yield self.normalize(pixels.to(self.device, non_blocking=True))
+            loader = DataLoader(
+                replace(self.images, buffer=buffer.share_memory_() if workers else buffer), batch_sampler=numbered,
+                num_workers=workers, collate_fn=str, generator=torch.Generator(),  # and not everybody's
+            )
+            for problem, (slot, indices, _) in zip(loader, numbered, strict=True):
+                if problem:
+                    raise ValueError(problem)
+                pixels = buffer[slot, : len(indices)].permute(0, 3, 1, 2)  # the channels last, as training wants them
+                if self.device.type == "cuda":
+                    pixels = pixels.pin_memory().to(self.device, non_blocking=True)
+                yield self.normalize(pixels.to(self.device))
         except RuntimeError as error:
+            if "shared memory" in str(error):
+                advice += ", or give the container more (docker run --shm-size)"
+                given = f"what workers read ahead, {buffer.nbytes / 1e6:,.0f} MB, does not fit into the shared memory"
+                raise RuntimeError(f"{given}: {advice} ({error})") from error
             if "DataLoader worker" not in str(error):
                 raise
-            advice = "probably for want of memory: choose fewer workers or a smaller batch"
-            raise RuntimeError(f"a process that reads images was ended, {advice} ({error})") from error
+            problem = "a process that reads images was ended, probably for want of memory"
+            raise RuntimeError(f"{problem}: {advice} ({error})") from error
 
     def batch(self, indices: Tensor, views: Tensor | None = None) -> Tensor:
         [images] = replace(self, images=replace(self.images, workers=0)).batches([(indices, views)])
@@ -115,7 +135,3 @@ class StreamedSet(ImageSet):
 def default_workers() -> int:
     """Return how many processes read for this one: the cores that training leaves, 16 at most."""
     return max(1, min(17, runtime.cores() // int(os.environ.get("LOCAL_WORLD_SIZE", distributed.world()))) - 1)
-
-
-def _as_it_is(batch: Tensor | str) -> Tensor | str:
-    return batch

@@ -158,6 +158,16 @@ def test_a_worker_that_is_killed_is_told_and_nothing_hangs(tree):
         list(stream)
 
 
+def test_too_little_shared_memory_is_told_before_the_first_image(tree, monkeypatch):
+    def full(tensor):
+        raise RuntimeError("unable to allocate shared memory(shm) for file </torch_1>: No space left on device (28)")
+
+    monkeypatch.setattr(torch.Tensor, "share_memory_", full)
+    with pytest.raises(RuntimeError, match="ahead, 0 MB, does not fit into the shared memory: choose fewer workers or"):
+        next(load(tree, 1)[0].batches(STEPS))
+    next(load(tree, 0)[0].batches(STEPS))
+
+
 def test_folders_of_imagenet_that_are_not_whole(tree, tmp_path):
     root = write_folder(tmp_path / "images", 40, 20, 60)
     gone = sorted((root / "val").iterdir())[3]

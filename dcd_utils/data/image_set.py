@@ -36,6 +36,7 @@ class ImageSet:
     name: str = field(default="", kw_only=True)
     num_views = view_scheme.NUM_VIEWS  # how many ways there are to augment an image
     streams = False  # whether the images are files that are read when they are asked for
+    reading = 0.0  # seconds of a core that other processes took to read the last batch
     _memo: dict = field(default_factory=dict, init=False, repr=False)  # never shared with a set made from this one
 
     def __post_init__(self):

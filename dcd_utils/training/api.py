@@ -41,8 +41,8 @@ def train(
     one process would: the batch of the recipe is that of all, and the first one writes. Their number is no part of what
     a run is: it changes last bits, and what batch norm sees at once (a process's images, or as `execution` says).
 
-    On a CPU, training has as many threads as PyTorch, or one while other programs want the cores. The number decides
-    the last bits (docs/speed.md): a run taken up again ends as an unbroken one would as long as it stays. With
+    On a CPU, training has as many threads as PyTorch, less the cores that stream images, or one while other programs
+    want them. The number decides last bits (docs/speed.md): a run taken up ends as an unbroken one while it stays. With
     OMP_NUM_THREADS=1 it always does.
 
     Raises:

@@ -1,5 +1,6 @@
 """The one training loop: the teacher and every student pass through it."""
 
+import math
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -107,12 +108,9 @@ def train_epoch(
     step.train()
     names, done = (begun["names"], [begun["rows"].to(train.device)]) if begun else ([], [])
     first, rows, waited, start = sum(map(len, done)), [], 0.0, time.perf_counter()
-    stream = train.batches(steps[first:])
-    for number in range(first, len(steps)):
+    for number, (images, seconds) in enumerate(_read(train, steps[first:]), first):
         optimizer.param_groups[0]["lr"] = recipe.learning_rate_at(epoch * len(steps) + number, len(steps))
-        asked = time.perf_counter()
-        images, indices = next(stream), steps[number][0]
-        waited += time.perf_counter() - asked
+        indices, waited = steps[number][0], waited + seconds
         labels, share = train.labels[indices], distributed.begin_batch(len(whole[number][0]), len(indices))
         with autocast(train.device, recipe.precision):
             teacher_features = in_parts(job.teacher, job.execution.micro_batch, images, indices)
@@ -134,6 +132,18 @@ def train_epoch(
     distributed.begin_batch(None)
     waiting = {"waiting": round(100 * waited / (time.perf_counter() - start), 1)} if train.streams else {}
     return _means(names, torch.cat(done), [len(indices) for indices, _ in whole], epoch) | waiting
+
+
+def _read(image_set: ImageSet, steps: list[tuple[Tensor, Tensor | None]]) -> Iterator[tuple[Tensor, float]]:
+    """Yield the images of each step and for how many seconds they were waited for; those who read keep their cores."""
+    batches, came = image_set.batches(steps), -math.inf
+    for _ in steps:
+        asked = time.perf_counter()
+        images = next(batches)
+        now = time.perf_counter()
+        threads.leave(image_set.reading / (now - came))
+        came = now
+        yield images, now - asked
 
 
 def fit(job: Job, state: dict | None = None, keep: Callable[[dict], None] = lambda state: None) -> list[dict]:
@@ -202,7 +212,7 @@ def evaluate(
         model.eval()
         own = torch.arange(len(image_set), device=image_set.device)[distributed.own(len(image_set))]
         steps = [(indices, None) for indices in own.split(batch_size)]
-        for (indices, _), images in zip(steps, image_set.batches(steps), strict=True):
+        for (indices, _), (images, _) in zip(steps, _read(image_set, steps), strict=True):
             threads.settle()
             logits = model(images)
             check_outputs(logits, image_set, "network")

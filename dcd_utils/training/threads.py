@@ -22,6 +22,7 @@ class _Here(threading.local):
     most = 1  # the caller's number within `fastest`; 1: nothing is chosen
     several: bool | None = None  # all of them, and not one
     until = 0.0
+    left = 0  # cores that others need, who work for this thread
 
 
 _here = _Here()
@@ -38,7 +39,7 @@ def fastest(device: torch.device) -> Iterator[None]:
     if device.type != "cpu" or before == outer == 1:
         yield
         return
-    _here.most = max(before, outer)
+    _here.most, _here.left = max(before, outer), 0
     try:
         settle()
         yield
@@ -52,11 +53,18 @@ def settle() -> None:
     probe can be wrong where others come and go, so that one that speaks for a change is repeated at length."""
     if _here.most == 1:
         return
-    if time.monotonic() >= _here.until:
+    most = max(1, _here.most - _here.left)
+    if most > 1 and time.monotonic() >= _here.until:
         if _pays(SHORT) != _here.several:
             _here.several = _pays(LONG)
         _here.until = time.monotonic() + HOLD
-    torch.set_num_threads(_here.most if _here.several else 1)
+    torch.set_num_threads(most if _here.several else 1)
+
+
+def leave(cores: float) -> None:
+    """Leave so many cores, rounded, to those who read images, from the next `settle` on: a probe cannot tell, as they
+    pause while they are ahead."""
+    _here.left = round(cores)
 
 
 def _pays(seconds: float) -> bool:

@@ -49,7 +49,7 @@ def test_batches_do_not_depend_on_who_reads_them(tree, workers):
     assert [images.shape for images in expected] == [(3, 3, 32, 32), (2, 3, 32, 32)]
     before = torch.get_rng_state()
     for images, wanted in zip(several.batches(STEPS), expected, strict=True):
-        assert torch.equal(images, wanted)
+        assert torch.equal(images, wanted) and several.reading > 0 == alone.reading
     assert torch.equal(torch.get_rng_state(), before), "and nobody's random numbers move"
 
 

@@ -105,6 +105,21 @@ def test_an_answer_holds_for_seconds_and_beyond_a_run(machine):
     assert machine.probes == [*SHORT, *LONG, *SHORT]
 
 
+def test_cores_are_left_to_those_who_read_images(machine):
+    with threads.fastest(CPU):
+        for cores, number in ((0.4, 4), (1.2, 3), (2.6, 1), (9.0, 1), (0.0, 4)):
+            threads.leave(cores)
+            threads.settle()
+            assert machine.threads == number
+        tried = len(machine.probes)
+        threads.leave(3.0)
+        assert machine.wait() == 1 and len(machine.probes) == tried, "there is nothing to choose"
+    threads.leave(2.0)
+    assert machine.wait() == 4, "nothing is chosen outside"
+    with threads.fastest(CPU):
+        assert machine.threads == 4, "nor does that count inside"
+
+
 @pytest.mark.parametrize("error", [KeyboardInterrupt, ValueError])
 def test_an_error_puts_the_number_back(machine, error):
     machine.busy()

@@ -3,7 +3,6 @@
 import contextlib
 import ctypes
 import functools
-import gc
 import hashlib
 import os
 import platform
@@ -152,28 +151,6 @@ def free_memory() -> int | None:
         with contextlib.suppress(OSError, AttributeError, ValueError):  # Windows: no sysconf; macOS: no such name in it
             limits.append(os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
     return min(limits, default=None)
-
-
-def reset_peak(device: torch.device) -> None:
-    """Give back what is free but held, and let `peak` start from what is in use."""
-    gc.collect()
-    if device.type == "cuda":
-        torch.cuda.empty_cache()
-        torch.cuda.reset_peak_memory_stats(device)
-    else:
-        with contextlib.suppress(OSError, AttributeError, TypeError):  # Windows, macOS
-            ctypes.CDLL(None).malloc_trim(0)
-        with contextlib.suppress(OSError):
-            Path("/proc/self/clear_refs").write_text("5", encoding="utf-8")  # Linux: the resident peak starts anew
-
-
-def peak(device: torch.device) -> float | None:
-    """Most memory since `reset_peak`, in MB: reserved on a GPU (a recorded step keeps its own), else resident in this
-    process (the plain way's workers come on top); None: unknown."""
-    if device.type == "cuda":
-        return round(torch.cuda.max_memory_reserved(device) / 1e6, 1)
-    found = re.search(r"VmHWM:\s+(\d+) kB", _read("/proc/self/status"))
-    return round(int(found[1]) / 1000, 1) if found else None
 
 
 def inference_batch(on: torch.device) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import itertools
 import time
 from dataclasses import replace
@@ -38,9 +39,9 @@ def benchmark(
     A measurement has so many steps (None: 30, on a GPU 300); the median of `rounds` counts. `precision` is that of
     all ways but plain.
 
-    Return a record with, by way, images_per_second, ms_per_step, peak_mb (`runtime.peak`) and spread (slowest and
-    fastest round); components (ms per step); speedup over plain. An unknown network, an impossible batch size or number
-    of steps is a ValueError, a device out of memory a RuntimeError.
+    Return a record with, by way, images_per_second, ms_per_step, peak_mb (memory reserved on a GPU, else None) and
+    spread (slowest and fastest round); components (ms per step); speedup over plain. An unknown network, an impossible
+    batch size or number of steps is a ValueError, a device out of memory a RuntimeError.
     """
     device = runtime.device()
     steps = (300 if device.type == "cuda" else 30) if steps is None else steps
@@ -111,7 +112,7 @@ class _Bench:
         self.warm, self.timed = (self.images.subset(range(count * batch_size)) for count in (4, steps))
 
     def measure(self, way: str) -> tuple[float, float | None]:
-        """Return (seconds per step, `runtime.peak`)."""
+        """Return (seconds per step, MB of a GPU's memory)."""
         plain, (student, teacher) = way == "plain", self.pair
         if not plain and self.device.type == "cpu":
             runtime.reuse_freed_memory()
@@ -126,13 +127,18 @@ class _Bench:
         optimizer = make_optimizer(job)
         if plain:  # one weight after the other
             optimizer.param_groups[0].update(fused=False, foreach=False)
-        runtime.reset_peak(self.device)  # and not later: what it gives back must be taken anew, which costs time
-        if plain:
-            return self._plain(job, optimizer), runtime.peak(self.device)
+        if on_gpu := self.device.type == "cuda":  # not later: what is given back must be taken anew, which costs time
+            gc.collect()
+            torch.cuda.empty_cache()
+            torch.cuda.reset_peak_memory_stats(self.device)
+        seconds = self._plain(job, optimizer) if plain else self._ours(job, optimizer)
+        return seconds, round(torch.cuda.max_memory_reserved(self.device) / 1e6, 1) if on_gpu else None
+
+    def _ours(self, job: Job, optimizer: torch.optim.Optimizer) -> float:
         train_epoch(job, optimizer, 0)
         start = now(self.device)
         train_epoch(replace(job, train=self.timed), optimizer, 0)
-        return (now(self.device) - start) / self.steps, runtime.peak(self.device)
+        return (now(self.device) - start) / self.steps
 
     def _plain(self, job: Job, optimizer: torch.optim.Optimizer) -> float:
         """Seconds per step of public code's epoch after its first two batches."""
@@ -155,20 +161,14 @@ class _Bench:
         return (end - start) / self.steps
 
     def components(self) -> dict[str, float]:
-        """Milliseconds that a batch takes by itself, the median of ten: making it, and the live teacher's answer."""
-        teacher = job_of(*self.pair, self.images, self.recipe).teacher
-        indices, views = next(iter(batches(len(self.images), self.recipe.batch_size, 0, 0, self.device)))
-        seconds = {"data": [], "teacher": []}
-        for _ in range(10):
-            times = [now(self.device)]
-            images = self.images.batch(indices, views)
+        """Milliseconds that the live teacher's answer to a batch takes by itself, the median of ten."""
+        teacher, times = job_of(*self.pair, self.images, self.recipe).teacher, []
+        images = self.images.batch(*next(iter(batches(len(self.images), self.recipe.batch_size, 0, 0, self.device))))
+        for _ in range(11):
             times.append(now(self.device))
             with autocast(self.device, self.recipe.precision):
                 teacher(images)
-            times.append(now(self.device))
-            for name, (start, end) in zip(seconds, itertools.pairwise(times), strict=True):
-                seconds[name].append(end - start)
-        return {name: round(1000 * median(taken), 2) for name, taken in seconds.items()}
+        return {"teacher": round(1000 * median(end - start for start, end in itertools.pairwise(times)), 2)}
 
 
 class PlainImages(Dataset):

@@ -136,14 +136,12 @@ def train_epoch(
 
 def _read(image_set: ImageSet, steps: list[tuple[Tensor, Tensor | None]]) -> Iterator[tuple[Tensor, float]]:
     """Yield the images of each step and for how many seconds they were waited for; those who read keep their cores."""
-    batches, came = image_set.batches(steps), -math.inf
-    for _ in steps:
-        asked = time.perf_counter()
-        images = next(batches)
+    asked, came = time.perf_counter(), -math.inf
+    for images in image_set.batches(steps):
         now = time.perf_counter()
         threads.leave(image_set.reading / (now - came))
-        came = now
         yield images, now - asked
+        asked, came = time.perf_counter(), now
 
 
 def fit(job: Job, state: dict | None = None, keep: Callable[[dict], None] = lambda state: None) -> list[dict]:
